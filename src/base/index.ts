@@ -1,0 +1,6 @@
+/**
+ * @file What every folder may use: errors, ids, seeded chance. Knows nothing of the others.
+ */
+export { DeadLetterError, TransientError, UserError, type Stage } from './errors.js'
+export { documentId, queryId, runId, type DocumentId, type QueryId, type RunId } from './ids.js'
+export { normals, seedOf, uniformAt, uniforms } from './random.js'

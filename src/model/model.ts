@@ -1,0 +1,61 @@
+/**
+ * @file What an architecture is to the rest of tributary: a forward pass over `Ops<T>` and the linear layers in it.
+ */
+import type { Ops } from '../tensor/index.js'
+
+/** A linear layer that may be tracked (attributed). */
+export interface LinearLayer {
+  /** As Hugging Face spells the module: `model.layers.0.mlp.gate_proj`, `transformer.h.0.mlp.c_fc`. */
+  readonly name: string
+  /** The block it is in, from 0. */
+  readonly block: number
+  readonly part: 'attention' | 'mlp'
+  /** I: inputs, without the bias column. */
+  readonly inputs: number
+  /** O: outputs. */
+  readonly outputs: number
+  readonly bias: boolean
+  /**
+   * Layers of one block with equal `inputGroup` read the very same input (gate and up; q, k and v), so that
+   * covariances and projections of ā can be shared. With a bias column or without, so `bias` is part of the group.
+   */
+  readonly inputGroup: string
+}
+
+/** A weight as the checkpoint names it, handed to the engine when the forward pass asks for it. */
+export type Weights<T> = (name: string) => T
+
+/** What the forward pass is called with. */
+export interface ForwardInputs<T> {
+  /** int [B, T]; right-padded with any id. */
+  readonly tokens: T
+}
+
+/**
+ * Called for every linear layer of the blocks, in order of the forward pass, in place of `ops.linear`:
+ * the caller decides whether it is tracked. `compute(x)` is the layer itself.
+ * x [B, T, I] → [B, T, O]
+ */
+export type OnLinear<T> = (layer: LinearLayer, x: T, compute: (x: T) => T) => T
+
+export interface Model {
+  /** `gpt2`, `llama`, ... as config.json's model_type. */
+  readonly architecture: string
+  /** D, the width of the residual stream. */
+  readonly width: number
+  readonly blocks: number
+  readonly vocabulary: number
+  /** The longest sequence that the checkpoint knows positions for. */
+  readonly positionsMax: number
+  /** All linear layers of the blocks, in forward order. */
+  readonly layers: readonly LinearLayer[]
+  /** How many attention heads; for the planner. */
+  readonly heads: number
+  readonly headDim: number
+  /** tokens → the final normed hidden states [B, T, D]. */
+  readonly forward: <T>(ops: Ops<T>, weights: Weights<T>, inputs: ForwardInputs<T>, onLinear: OnLinear<T>) => T
+  /** The output head: the weight's name ([V, D]) and the factor on the logits. */
+  readonly head: { readonly weight: string; readonly logitScale?: number }
+  /** The names and shapes of all weights that `forward` and `head` ask for; checked against the files beforehand. */
+  readonly weightShapes: ReadonlyMap<string, readonly number[]>
+}

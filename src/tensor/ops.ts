@@ -1,0 +1,148 @@
+/**
+ * @file `Ops<T>`: the operations a model, a join or a factor is written in, generic in the tensor handle T.
+ *
+ * A handle is whatever an engine needs: a name in an ONNX graph that is being traced (engines/onnx), an array of
+ * numbers (engines/plain). Batch B and length T may be unknown while a graph is traced, so no operation here takes
+ * them as a number: `reshape` copies a dimension with 0 and infers one with -1, `part` cuts an axis by fractions.
+ *
+ * Primitives come from the engine. Composites have a default over the primitives (composites.ts), which an engine
+ * may replace by a fused kernel. Both have a gradient in the tape's total table (tape.ts).
+ */
+
+export interface MatmulOptions {
+  /** Use the transpose of the last two axes of the left operand. */
+  readonly transA?: boolean
+  /** Use the transpose of the last two axes of the right operand. */
+  readonly transB?: boolean
+  /** A factor on the product. */
+  readonly alpha?: number
+}
+
+/** Parts `[from, to)` of an axis that is cut into `of` parts; part i starts at ⌊length·i/of⌋. */
+export interface PartOptions {
+  readonly axis: number
+  readonly from: number
+  readonly to: number
+  readonly of: number
+}
+
+export interface SumOptions {
+  readonly axes: readonly number[]
+  /** Keep the summed axes with length 1 (default false). */
+  readonly keep?: boolean
+}
+
+/** What every engine brings. Elementwise operations broadcast as in numpy; negative axes count from the end. */
+export interface Primitives<T> {
+  /** A constant of known shape. Integers (indices, labels) are held exactly. */
+  constant(values: ArrayLike<number>, shape: readonly number[], kind?: 'float' | 'int'): T
+
+  add(x: T, y: T): T
+  sub(x: T, y: T): T
+  mul(x: T, y: T): T
+  div(x: T, y: T): T
+  /** x · factor */
+  scale(x: T, factor: number): T
+  /** x + term */
+  shift(x: T, term: number): T
+  exp(x: T): T
+  tanh(x: T): T
+  sigmoid(x: T): T
+  erf(x: T): T
+  /** 1/√x */
+  rsqrt(x: T): T
+
+  /** Product over the last two axes; the leading axes broadcast. [.., M, K] × [.., K, N] → [.., M, N] */
+  matmul(x: T, y: T, options?: MatmulOptions): T
+
+  sum(x: T, options: SumOptions): T
+  /** Mean over the last axis, kept with length 1. */
+  meanLast(x: T): T
+  /** Softmax over the last axis. */
+  softmax(x: T): T
+  /** log Σ exp over the last axis, kept with length 1. */
+  logSumExp(x: T): T
+
+  /** 0 copies the input's dimension at that place, -1 (once) is inferred. */
+  reshape(x: T, shape: readonly number[]): T
+  transpose(x: T, permutation: readonly number[]): T
+  part(x: T, options: PartOptions): T
+  /** Elements `[from, to)` of an axis; the bounds are known numbers. */
+  slice(x: T, options: { readonly axis: number; readonly from: number; readonly to: number }): T
+  concat(xs: readonly T[], axis: number): T
+  /** Appends a 1 to the last axis: the homogeneous input ā of a layer with a bias. [.., I] → [.., I+1] */
+  appendOne(x: T): T
+
+  /** Rows of a table: table [N, ...rest], ids int [...shape] → [...shape, ...rest]. */
+  gather(table: T, ids: T): T
+  /** The inverse of `gather` for distinct rows: y [N, D] zero but y[rows[i]] = x[i]; `like` [N, D] gives N. */
+  scatterRows(x: T, rows: T, like: T): T
+
+  /**
+   * The additive attention bias of T positions, from a tensor whose axis 1 has length T ([B, T, ..]):
+   * 0 where position j may be seen from i (j ≤ i, and i − j < window if there is one), −∞ elsewhere. → [T, T]
+   * Causal attention never sees to the right, so right padding needs no mask of its own.
+   */
+  causalBias(like: T, window?: number): T
+  /** Positions 0..T−1 of a tensor whose axis 1 has length T: int [T]. */
+  positions(like: T): T
+
+  /**
+   * For each row of probabilities the first index whose cumulative sum exceeds u (the inverse of the distribution
+   * function): probabilities [N, V], u [N, 1] in [0, 1) → int [N]. Not differentiable.
+   */
+  sampleRows(probabilities: T, u: T): T
+}
+
+export interface NormOptions {
+  readonly epsilon: number
+}
+
+export interface AttentionOptions {
+  /** The factor on q·k, usually 1/√head_dim. */
+  readonly scale: number
+  /** Sliding window: position i sees the last `window` positions, itself included. Absent: all. */
+  readonly window?: number
+}
+
+/** Token losses from a head: weight [V, D], or a part of it. */
+export interface HeadOptions {
+  /** Factor on the logits (Cohere, Granite); 1 if absent. */
+  readonly logitScale?: number
+}
+
+/** What models are made of, beyond primitives; gradients flow to x, q, k, v, never to weights. */
+export interface Composites<T> {
+  /**
+   * y = x Wᵀ + b. `transposed` weights are stored [I, O] (GPT-2's Conv1D), others [O, I] (torch's Linear).
+   * x [.., I] → [.., O]
+   */
+  linear(x: T, weight: T, bias: T | undefined, options: { readonly transposed: boolean }): T
+  /** (x − mean) / √(var + ε) · γ + β over the last axis. */
+  layerNorm(x: T, gamma: T, beta: T | undefined, options: NormOptions): T
+  /** x / √(mean x² + ε) · γ over the last axis. */
+  rmsNorm(x: T, gamma: T, options: NormOptions): T
+  /** x · sigmoid(x) */
+  silu(x: T): T
+  /** x Φ(x), exact. */
+  gelu(x: T): T
+  /** The tanh approximation of gelu ("gelu_new", "gelu_pytorch_tanh"). */
+  geluTanh(x: T): T
+  /**
+   * Rotary position embedding, the half-split convention of Hugging Face: with x = [x₁ x₂ x₃], x₁ and x₂ of half the
+   * rotary width each and x₃ untouched, → [x₁cos − x₂sin, x₂cos + x₁sin, x₃]. x [B, T, H, head_dim];
+   * cos, sin [T, rotary/2].
+   */
+  rotary(x: T, cos: T, sin: T): T
+  /**
+   * Causal softmax attention with grouped queries: q [B, T, H, d], k and v [B, T, Hkv, d], H a multiple of Hkv
+   * (query head h reads key head ⌊h·Hkv/H⌋) → [B, T, H, d].
+   */
+  attention(q: T, k: T, v: T, options: AttentionOptions & { readonly heads: number; readonly headsKv: number }): T
+  /** Rows of x that are wanted, all distinct: x [N, D], rows int [N'] → [N', D]. */
+  takeRows(x: T, rows: T): T
+  /** −log softmax(x Wᵀ)[label], nats: x [N, D], head [V, D], labels int [N] → [N, 1]. */
+  tokenLosses(x: T, head: T, labels: T, options?: HeadOptions): T
+}
+
+export interface Ops<T> extends Primitives<T>, Composites<T> {}
