@@ -34,6 +34,9 @@ export interface SumOptions {
 
 /** What every engine brings. Elementwise operations broadcast as in numpy; negative axes count from the end. */
 export interface Primitives<T> {
+  /** Into how many row blocks causal attention is cut (attention.ts), and the head's rows (head.ts). */
+  readonly blocks: { readonly attention: number; readonly head: number }
+
   /** A constant of known shape. Integers (indices, labels) are held exactly. */
   constant(values: ArrayLike<number>, shape: readonly number[], kind?: 'float' | 'int'): T
 
@@ -99,6 +102,10 @@ export interface NormOptions {
 }
 
 export interface AttentionOptions {
+  /** H, Hkv and d: query heads, key and value heads, and the width of each. */
+  readonly heads: number
+  readonly headsKv: number
+  readonly headDim: number
   /** The factor on q·k, usually 1/√head_dim. */
   readonly scale: number
   /** Sliding window: position i sees the last `window` positions, itself included. Absent: all. */
@@ -138,7 +145,7 @@ export interface Composites<T> {
    * Causal softmax attention with grouped queries: q [B, T, H, d], k and v [B, T, Hkv, d], H a multiple of Hkv
    * (query head h reads key head ⌊h·Hkv/H⌋) → [B, T, H, d].
    */
-  attention(q: T, k: T, v: T, options: AttentionOptions & { readonly heads: number; readonly headsKv: number }): T
+  attention(q: T, k: T, v: T, options: AttentionOptions): T
   /** Rows of x that are wanted, all distinct: x [N, D], rows int [N'] → [N', D]. */
   takeRows(x: T, rows: T): T
   /** −log softmax(x Wᵀ)[label], nats: x [N, D], head [V, D], labels int [N] → [N, 1]. */
