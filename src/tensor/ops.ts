@@ -68,11 +68,17 @@ export interface Primitives<T> {
 
   /** 0 copies the input's dimension at that place, -1 (once) is inferred. */
   reshape(x: T, shape: readonly number[]): T
+  /** x in the shape of `like`, of as many elements. */
+  reshapeLike(x: T, like: T): T
   transpose(x: T, permutation: readonly number[]): T
   part(x: T, options: PartOptions): T
-  /** Elements `[from, to)` of an axis; the bounds are known numbers. */
+  /** Elements `[from, to)` of an axis; the bounds are known numbers. A negative one counts from the end, `to` is cut at the end. */
   slice(x: T, options: { readonly axis: number; readonly from: number; readonly to: number }): T
   concat(xs: readonly T[], axis: number): T
+  /** What `like` contributed to `x` = concat([...before, like, ...], axis). */
+  cutLike(x: T, before: readonly T[], like: T, axis: number): T
+  /** Zeros in the shape of x. */
+  zerosLike(x: T): T
   /** Appends a 1 to the last axis: the homogeneous input ā of a layer with a bias. [.., I] → [.., I+1] */
   appendOne(x: T): T
 
