@@ -142,9 +142,9 @@ export interface Composites<T> {
   /** The tanh approximation of gelu ("gelu_new", "gelu_pytorch_tanh"). */
   geluTanh(x: T): T
   /**
-   * Rotary position embedding, the half-split convention of Hugging Face: with x = [x₁ x₂ x₃], x₁ and x₂ of half the
-   * rotary width each and x₃ untouched, → [x₁cos − x₂sin, x₂cos + x₁sin, x₃]. x [B, T, H, head_dim];
-   * cos, sin [T, rotary/2].
+   * Rotary position embedding, the half-split convention of Hugging Face: with x = [x₁ x₂], two halves of the last
+   * axis, → [x₁cos − x₂sin, x₂cos + x₁sin]. x [B, T, H, r]; cos, sin [T, r/2]. A model that rotates only a part of
+   * the head cuts that part out with `slice`.
    */
   rotary(x: T, cos: T, sin: T): T
   /**

@@ -114,6 +114,11 @@ const primitives: Primitives<PlainTensor> = {
     return { shape: to, data: x.data }
   },
 
+  reshapeLike: (x, like) => {
+    if (sizeOf(like.shape) !== x.data.length) throw new RangeError(`reshapeLike: ${show(x.shape)} as ${show(like.shape)}`)
+    return { shape: like.shape, data: x.data }
+  },
+
   transpose: (x, permutation) => {
     const rank = x.shape.length
     if (permutation.length !== rank || new Set(permutation).size !== rank || permutation.some((a) => !(a >= 0 && a < rank)))
@@ -129,7 +134,11 @@ const primitives: Primitives<PlainTensor> = {
     return cut('part', x, axis, Math.floor((length * from) / of), Math.floor((length * to) / of))
   },
 
-  slice: (x, { axis, from, to }) => cut('slice', x, axis, from, to),
+  slice: (x, { axis, from, to }) => {
+    const length = x.shape[axisOf('slice', x, axis)]
+    const place = (bound: number): number => (bound < 0 ? bound + length : Math.min(bound, length))
+    return cut('slice', x, axis, place(from), place(to))
+  },
 
   concat: (xs, axis) => {
     if (xs.length === 0) throw new RangeError('concat: nothing to join')
@@ -149,6 +158,16 @@ const primitives: Primitives<PlainTensor> = {
     }
     return out
   },
+
+  cutLike: (x, before, like, axis) => {
+    const at = axisOf('cutLike', like, axis)
+    const from = before.reduce((sum, part) => sum + part.shape[at], 0)
+    if (!sameShape(x.shape.with(at, like.shape[at]), like.shape))
+      throw new RangeError(`cutLike: ${show(like.shape)} out of ${show(x.shape)} on axis ${axis}`)
+    return cut('cutLike', x, axis, from, from + like.shape[at])
+  },
+
+  zerosLike: (x) => zeros(x.shape),
 
   appendOne: (x) => alongLast('appendOne', x, lastOf('appendOne', x) + 1, (row, out) => {
     out.set(row)
