@@ -1,0 +1,223 @@
+/**
+ * @file Every setting of every command, once: its kind, its default, its words. From this table come the flags and
+ * their help, the TRIBUTARY_* variables, the schema of the run file and the checks.
+ *
+ * A field's key gives all its spellings: `batchTokens` is `--batch-tokens`, TRIBUTARY_BATCH_TOKENS and, in the run
+ * file, `batch-tokens`.
+ */
+import { totalmem } from 'node:os'
+import * as kinds from './kinds.js'
+import { formatBytes, type Kind } from './kinds.js'
+import type {
+  FitSettings,
+  GlobalSettings,
+  IngestSettings,
+  ScoreSettings,
+  ScoresSettings,
+  TopkSettings,
+} from './settings.js'
+
+export interface Field<T> {
+  readonly kind: Kind<Exclude<T, null>>
+  /** One line of help. */
+  readonly about: string
+  /** What stands for the argument in help: `N`, `DIR`. */
+  readonly argument?: string
+  /** One letter. */
+  readonly short?: string
+  /** Without one the setting is required. */
+  readonly fallback?: T
+  /** What help says in place of the default. */
+  readonly fallbackAbout?: string
+  /** A positional argument of the command, not a flag. */
+  readonly positional?: boolean
+  /** Whether a run file may hold it. */
+  readonly file?: boolean
+}
+
+/** The fields of a command with these settings. */
+export type Fields<S> = { readonly [Key in keyof S]-?: Field<S[Key]> }
+
+/** Bytes this process may use: the machine's memory, or the control group's bound if that is less. */
+const memoryOfMachine = (): number => {
+  const constrained = process.constrainedMemory?.() ?? 0
+  return constrained > 0 ? Math.min(totalmem(), constrained) : totalmem()
+}
+const MiB = 1024 ** 2
+
+export const globalFields: Fields<GlobalSettings> = {
+  home: { kind: kinds.text('a folder'), argument: 'DIR', fallback: '.tributary', about: 'folder of log and artifacts' },
+  json: { kind: kinds.onOff(), fallback: false, file: false, about: 'results as JSON on standard output' },
+  quiet: { kind: kinds.onOff(), fallback: false, about: 'no progress and no notes' },
+  threads: {
+    kind: kinds.whole({ min: 1, max: 1024 }), argument: 'N', fallback: null, fallbackAbout: 'all cores',
+    about: 'threads of the engine',
+  },
+}
+
+const modelField = {
+  kind: kinds.text('the folder of a Hugging Face checkpoint'), argument: 'DIR',
+  about: 'checkpoint: config.json, model.safetensors, tokenizer.json',
+}
+const contextField = {
+  kind: kinds.whole({ min: 2, max: 1_048_576 }), argument: 'N', fallback: null,
+  fallbackAbout: "512, or the checkpoint's longest",
+  about: 'tokens of a document at most; longer ones are treated as --long says',
+}
+const batchTokensField = {
+  kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 4096,
+  about: 'tokens computed at once at most, padding included',
+}
+const longField = {
+  kind: kinds.choice('split', 'truncate'), argument: 'HOW', fallback: 'truncate' as const,
+  about: 'documents longer than the context: split into pieces, or truncate',
+}
+const seedField = {
+  kind: kinds.whole({ min: 0, max: 0xffffffff }), argument: 'N', fallback: 0,
+  about: 'seed of everything left to chance',
+}
+const runField = { kind: kinds.name(), argument: 'NAME', about: 'name of the run' }
+
+export const ingestFields: Fields<IngestSettings> = {
+  ...globalFields,
+  paths: {
+    kind: kinds.list('files, folders and globs'), positional: true, argument: 'PATH',
+    about: 'shards: .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt; folders of them; globs',
+  },
+  source: {
+    kind: kinds.text(), argument: 'NAME', fallback: null, fallbackAbout: "the shard's name without number and extensions",
+    about: 'source of documents that name none',
+  },
+  textField: { kind: kinds.text('a field name'), argument: 'NAME', fallback: 'text', about: 'field that holds the text' },
+  idField: { kind: kinds.text('a field name'), argument: 'NAME', fallback: 'id', about: 'field that holds the id' },
+  partitions: {
+    kind: kinds.whole({ min: 1, max: 4096 }), argument: 'N', fallback: null, fallbackAbout: 'as declared',
+    about: 'partitions of the topic `documents`, settled when it is created',
+  },
+  maxBytes: {
+    kind: kinds.bytes({ min: 1 }), argument: 'BYTES', fallback: 4 * MiB, fallbackAbout: formatBytes(4 * MiB),
+    about: 'documents with more text than this go to dead-letters',
+  },
+}
+
+export const fitFields: Fields<FitSettings> = {
+  ...globalFields,
+  model: modelField,
+  factors: { kind: kinds.name(), argument: 'NAME', about: 'name of the factor set' },
+  documents: {
+    kind: kinds.whole({ min: 1 }), argument: 'N', about: 'documents to fit on at most; all if there are fewer',
+  },
+  empirical: {
+    kind: kinds.onOff(), fallback: false, about: 'use the real labels, not ones sampled from the model',
+  },
+  strategy: {
+    kind: kinds.choice('ekfac', 'kfac', 'diagonal', 'identity'), argument: 'NAME', fallback: 'ekfac',
+    about: 'how the Gauss-Newton matrix is approximated: ekfac, kfac, diagonal or identity',
+  },
+  blocks: {
+    kind: kinds.whole({ min: 1, max: 4096 }), argument: 'N', fallback: 1,
+    about: 'make both covariances block-diagonal with so many blocks',
+  },
+  track: {
+    kind: kinds.track(), argument: 'WHICH', fallback: 'mlp',
+    about: 'layers to attribute: mlp, attention, all, or a regular expression over module names',
+  },
+  seed: seedField,
+  context: contextField,
+  batchTokens: batchTokensField,
+  long: longField,
+}
+
+export const scoreFields: Fields<ScoreSettings> = {
+  ...globalFields,
+  run: runField,
+  model: modelField,
+  queryModel: {
+    kind: kinds.text('the folder of a Hugging Face checkpoint'), argument: 'DIR', fallback: null,
+    fallbackAbout: 'that of --model', about: "checkpoint of the queries' gradients",
+  },
+  factors: { kind: kinds.name(), argument: 'NAME', about: 'name of the factor set, see `tributary fit`' },
+  join: {
+    kind: kinds.choice('auto', 'dense', 'low-rank', 'shared'), argument: 'HOW', fallback: 'auto',
+    about: 'how documents meet queries: auto, dense, low-rank or shared',
+  },
+  rank: {
+    kind: kinds.whole({ min: 1, max: 65_536 }), argument: 'R', fallback: 32, about: 'rank of a query in the low-rank join',
+  },
+  sharedRank: {
+    kind: kinds.whole({ min: 1, max: 65_536 }), argument: 'K', fallback: 256, about: 'width of the bases of the shared join',
+  },
+  damping: {
+    kind: kinds.damping(), argument: 'X', fallback: { kind: 'relative', factor: 0.1 }, fallbackAbout: '0.1x',
+    about: "0.1x: a factor on each layer's mean eigenvalue; 1e-8: the same in all layers",
+  },
+  memory: {
+    kind: kinds.bytes({ min: 64 * MiB }), argument: 'BYTES', fallback: Math.floor(memoryOfMachine() / 2),
+    fallbackAbout: "half of the machine's", about: 'memory for queries, factors and batches, such as 6GiB',
+  },
+  k: {
+    kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 100, about: 'rows of every table',
+  },
+  rescore: {
+    kind: kinds.whole({ min: 0, max: 1_000_000 }), argument: 'N', fallback: 0,
+    about: 'score the first N rows of each table again with full-rank queries',
+  },
+  long: longField,
+  context: contextField,
+  batchTokens: batchTokensField,
+  seed: seedField,
+  follow: { kind: kinds.onOff(), fallback: false, about: 'when caught up, wait for more documents' },
+  queries: {
+    kind: kinds.list('ids of queries'), argument: 'ID', fallback: [], fallbackAbout: 'all',
+    about: 'only the queries with these ids',
+  },
+  group: {
+    kind: kinds.list('names of groups'), argument: 'NAME', fallback: [], fallbackAbout: 'all',
+    about: 'only the queries of these groups',
+  },
+}
+
+export const topkFields: Fields<TopkSettings> = {
+  ...globalFields,
+  run: runField,
+  query: {
+    kind: kinds.list('ids of queries'), argument: 'ID', fallback: [], fallbackAbout: 'all of the run',
+    about: 'only the tables of these queries',
+  },
+  rows: {
+    kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 20, about: 'rows to show of each table',
+  },
+  bottom: { kind: kinds.onOff(), fallback: false, about: 'the most negative documents in place of the most positive' },
+  normed: { kind: kinds.onOff(), fallback: false, about: "by influence over the norm of the document's gradient" },
+}
+
+export const scoresFields: Fields<ScoresSettings> = {
+  ...globalFields,
+  run: runField,
+  format: {
+    kind: kinds.choice('jsonl', 'npy', 'parquet'), argument: 'FORMAT', fallback: 'jsonl', about: 'jsonl, npy or parquet',
+  },
+  out: {
+    kind: kinds.text('a path'), argument: 'PATH',
+    about: 'file to write (jsonl: - is standard output); npy: folder to write',
+  },
+  force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
+}
+
+/** The fields of the commands that a run file has a section for. */
+export const commandFields = {
+  ingest: ingestFields,
+  fit: fitFields,
+  score: scoreFields,
+  topk: topkFields,
+  scores: scoresFields,
+} as const
+
+export type SectionName = keyof typeof commandFields
+
+/** `batchTokens` → `batch-tokens`. */
+export const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+/** `batchTokens` → `TRIBUTARY_BATCH_TOKENS`. */
+export const variableOf = (key: string): string => `TRIBUTARY_${kebab(key).replace(/-/g, '_').toUpperCase()}`
+/** `batchTokens` → `--batch-tokens`; `k` → `-k`. */
+export const flagOf = (key: string): string => (key.length === 1 ? `-${key}` : `--${kebab(key)}`)

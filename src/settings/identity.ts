@@ -1,0 +1,107 @@
+/**
+ * @file What makes a run the run it is. A run's scores and tables are one experiment: going on with it under other
+ * settings would mix two. So the settings below are recorded when it begins, and compared when it goes on.
+ *
+ * | identifies the run | why |
+ * |---|---|
+ * | hashes of both checkpoints and of the factors, name of the factors | they are the experiment |
+ * | queries: ids and contents, in order | an influence record is one number per query, in this order |
+ * | join, rank, sharedRank, damping, seed | they change scores |
+ * | k, rescore | tables of another k cannot be merged; final scores differ |
+ * | long, context | they say what is scored of a document |
+ * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
+ *
+ * Free: home and the paths of checkpoints (they may move), threads, memory (what `auto` chose is kept with the run),
+ * follow, json, quiet.
+ */
+import { createHash } from 'node:crypto'
+import { UserError } from '../base/index.js'
+import type { QueryValue } from '../log/topics.js'
+import type { Json } from './run-record.js'
+import type { ScoreSettings } from './settings.js'
+
+/** What the settings came to: contents, not paths. */
+export interface RunFacts {
+  /** Hash of the documents' checkpoint. */
+  readonly checkpoint: string
+  /** Hash of the queries' checkpoint; the same where there is one only. */
+  readonly queryCheckpoint: string
+  /** Hash of the factor set. */
+  readonly factorsHash: string
+  /** The queries chosen, in the run's order. */
+  readonly queries: readonly QueryValue[]
+}
+
+/** JSON with the keys of every object in order: equal values make equal text. */
+export const canonicalJson = (value: Json): string => {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value)
+  if (Array.isArray(value)) return `[${value.map((item: Json) => canonicalJson(item)).join(',')}]`
+  const entries = Object.entries(value as { readonly [key: string]: Json }).sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`
+}
+
+/** The hash of what a query asks (prompt and completion); group, task and answer are remarks on it. */
+export const queryHash = ({ prompt, completion }: Pick<QueryValue, 'prompt' | 'completion'>): string =>
+  createHash('sha256').update(canonicalJson([prompt, completion])).digest('hex').slice(0, 16)
+
+/** Canonical JSON of what identifies a run. */
+export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string =>
+  canonicalJson({
+    checkpoint: facts.checkpoint,
+    queryCheckpoint: facts.queryCheckpoint,
+    factors: settings.factors,
+    factorsHash: facts.factorsHash,
+    join: settings.join,
+    rank: settings.rank,
+    sharedRank: settings.sharedRank,
+    damping: { ...settings.damping },
+    k: settings.k,
+    rescore: settings.rescore,
+    long: settings.long,
+    context: settings.context,
+    batchTokens: settings.batchTokens,
+    seed: settings.seed,
+    queries: facts.queries.map((query) => ({ id: query.id, hash: queryHash(query) })),
+  })
+
+const show = (value: Json | undefined): string => {
+  const text = value === undefined ? 'nothing' : canonicalJson(value)
+  return text.length <= 80 ? text : `${text.slice(0, 77)}...`
+}
+
+/** Which queries were added, removed or changed, in a few words. */
+const queriesDiffer = (recorded: Json | undefined, now: Json | undefined): string => {
+  type Entry = { readonly id: string; readonly hash: string }
+  const was = new Map((recorded as unknown as readonly Entry[] ?? []).map(({ id, hash }) => [id, hash]))
+  const is = new Map((now as unknown as readonly Entry[] ?? []).map(({ id, hash }) => [id, hash]))
+  const some = (ids: readonly string[]): string =>
+    ids.slice(0, 3).join(', ') + (ids.length > 3 ? ` and ${ids.length - 3} more` : '')
+  const added = [...is.keys()].filter((id) => !was.has(id))
+  const removed = [...was.keys()].filter((id) => !is.has(id))
+  const changed = [...is].filter(([id, hash]) => was.has(id) && was.get(id) !== hash).map(([id]) => id)
+  const parts = [
+    ...(added.length > 0 ? [`added ${some(added)}`] : []),
+    ...(removed.length > 0 ? [`removed ${some(removed)}`] : []),
+    ...(changed.length > 0 ? [`changed ${some(changed)}`] : []),
+  ]
+  return `queries: ${was.size} then, ${is.size} now (${parts.length > 0 ? parts.join('; ') : 'in another order'})`
+}
+
+/**
+ * Refuses to go on with a run under other settings than it began with.
+ * @param recorded canonical JSON of the run's record (`RunRecord.settings`)
+ * @param now      canonical JSON of what is asked for
+ * @throws UserError that lists every difference
+ */
+export const assertSameSettings = (run: string, recorded: string, now: string): void => {
+  const was = JSON.parse(recorded) as { readonly [key: string]: Json }
+  const is = JSON.parse(now) as { readonly [key: string]: Json }
+  const keys = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort()
+  const differences = keys
+    .filter((key) => show(was[key]) !== show(is[key]) || canonicalJson(was[key] ?? null) !== canonicalJson(is[key] ?? null))
+    .map((key) => (key === 'queries' ? queriesDiffer(was[key], is[key]) : `${key}: ${show(was[key])} then, ${show(is[key])} now`))
+  if (differences.length === 0) return
+  throw new UserError(`run "${run}" began under other settings:\n${differences.map((line) => `  ${line}`).join('\n')}`, {
+    fix: 'give the same settings to go on with it, or a new --run name to begin another',
+  })
+}

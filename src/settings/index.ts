@@ -1,0 +1,33 @@
+/**
+ * @file Settings: what can be set, how it is given (flags, TRIBUTARY_* variables, run file, defaults, in this order of
+ * precedence), and what of it makes a run the run it is. Knows nothing of logs, models or terminals. Law: a command
+ * starts only with settings that are complete and allowed.
+ */
+export {
+  commandFields,
+  flagOf,
+  globalFields,
+  kebab,
+  variableOf,
+  type Field,
+  type Fields,
+  type SectionName,
+} from './fields.js'
+export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunFacts } from './identity.js'
+export { formatBytes, parseBytes, type Damping, type Kind } from './kinds.js'
+export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
+export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
+export { parseRunRecord, type Json, type RunQuery, type RunRecord } from './run-record.js'
+export type {
+  FitSettings,
+  GlobalSettings,
+  IngestSettings,
+  JoinChoice,
+  Long,
+  ScoreSettings,
+  ScoresFormat,
+  ScoresSettings,
+  Strategy,
+  TopkSettings,
+} from './settings.js'
+export { UsageError } from './usage-error.js'

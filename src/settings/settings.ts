@@ -1,0 +1,113 @@
+/**
+ * @file The settings of every command, as the pipelines receive them: complete, checked, with the defaults filled in.
+ * What a value's source may be stands in fields.ts.
+ */
+import type { Damping } from './kinds.js'
+
+/** What every command takes. */
+export interface GlobalSettings {
+  /** The folder of log and artifacts. */
+  readonly home: string
+  readonly json: boolean
+  readonly quiet: boolean
+  /** Threads of the engine; null: as many as the machine has cores. */
+  readonly threads: number | null
+}
+
+/** Documents longer than the context: cut into pieces that are scored apart, or cut off. */
+export type Long = 'split' | 'truncate'
+
+export interface IngestSettings extends GlobalSettings {
+  /** Files, folders and globs. */
+  readonly paths: readonly string[]
+  /** The source of documents that name none; null: the shard's name decides (`sourceOf` in pipeline/ingest.ts). */
+  readonly source: string | null
+  readonly textField: string
+  readonly idField: string
+  /** Partitions of `documents`; null: as it is, or as topics/documents.yaml declares it. */
+  readonly partitions: number | null
+  /** Text (UTF-8) of more bytes than this goes to dead-letters. */
+  readonly maxBytes: number
+}
+
+export type Strategy = 'ekfac' | 'kfac' | 'diagonal' | 'identity'
+
+export interface FitSettings extends GlobalSettings {
+  /** The checkpoint's folder. */
+  readonly model: string
+  /** The name of the factor set, kept under home/factors/NAME. */
+  readonly factors: string
+  /** At most so many documents are used; all if there are fewer. */
+  readonly documents: number
+  /** The real labels in place of sampled ones (docs/method.md §3.1). */
+  readonly empirical: boolean
+  readonly strategy: Strategy
+  /** A and S are made block-diagonal with so many blocks. */
+  readonly blocks: number
+  /** `mlp`, `attention`, `all`, or a regular expression over whole module names. */
+  readonly track: string
+  /** Of the sampled labels and of whatever else is left to chance. */
+  readonly seed: number
+  /** T at most; null: 512, or the checkpoint's longest if that is shorter. */
+  readonly context: number | null
+  /** B·T at most, padding included; one document is always computed whole. */
+  readonly batchTokens: number
+  readonly long: Long
+}
+
+export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
+
+export interface ScoreSettings extends GlobalSettings {
+  /** The run's name. */
+  readonly run: string
+  /** The checkpoint's folder: document gradients. */
+  readonly model: string
+  /** The folder of the checkpoint of the queries; null: `model`. */
+  readonly queryModel: string | null
+  /** The name of the factor set. */
+  readonly factors: string
+  readonly join: JoinChoice
+  /** R of the low-rank join. */
+  readonly rank: number
+  /** k of the shared join: the width of both bases. */
+  readonly sharedRank: number
+  readonly damping: Damping
+  /** Bytes that queries, factors and batches may take together. */
+  readonly memory: number
+  /** Rows of every table. */
+  readonly k: number
+  /** The first so many rows of each table are scored again with full-rank queries; 0: none. */
+  readonly rescore: number
+  readonly long: Long
+  /** T at most; null: 512, or the checkpoint's longest if that is shorter. */
+  readonly context: number | null
+  /** B·T at most, padding included; one document is always computed whole. */
+  readonly batchTokens: number
+  readonly seed: number
+  /** Keep waiting for documents when caught up. */
+  readonly follow: boolean
+  /** Ids of queries; together with `group` empty: all queries. */
+  readonly queries: readonly string[]
+  /** Names of groups of queries. A query counts if its id or its group is named. */
+  readonly group: readonly string[]
+}
+
+export interface TopkSettings extends GlobalSettings {
+  readonly run: string
+  /** Ids of queries; empty: all of the run. */
+  readonly query: readonly string[]
+  /** How many rows are shown of each table. */
+  readonly rows: number
+  readonly bottom: boolean
+  readonly normed: boolean
+}
+
+export type ScoresFormat = 'jsonl' | 'npy' | 'parquet'
+
+export interface ScoresSettings extends GlobalSettings {
+  readonly run: string
+  readonly format: ScoresFormat
+  /** A file (jsonl, parquet; `-` is standard output for jsonl) or a folder (npy). */
+  readonly out: string
+  readonly force: boolean
+}
