@@ -23,3 +23,18 @@ export interface Row {
   readonly offset: number
   readonly score: number
 }
+
+/** The four tables of one query, rows best first: `top` from the greatest score down, `bottom` from the least up. */
+export interface QueryTables {
+  readonly top: readonly Row[]
+  readonly bottom: readonly Row[]
+  readonly topNormed: readonly Row[]
+  readonly bottomNormed: readonly Row[]
+}
+
+/** One query's moments as bytes: Σx, Σx², and the cross products with the queries from this one on. */
+export interface MomentsRow {
+  readonly count: number
+  readonly raw: Uint8Array
+  readonly normed: Uint8Array
+}
