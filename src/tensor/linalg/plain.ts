@@ -8,6 +8,9 @@ import { checked, symmetrised, type Eigen } from './eigen.js'
 /** Sweeps over all pairs: convergence is quadratic, so a dozen is many. */
 const sweepsMax = 60
 
+/** Convergence is quadratic: a sweep that met nothing larger than this, relative to ‖A‖, has left only rounding. */
+const nearlyDone = 2 ** -50
+
 /**
  * The eigendecomposition A = V diag(values) Vᵀ.
  * @param matrix f64 [n, n], row-major; (A + Aᵀ)/2 is decomposed. Not changed.
@@ -18,15 +21,16 @@ export const eighPlain = (matrix: Float64Array, n: number): Eigen => {
   checked(matrix, n)
   const a = symmetrised(matrix, n)
   const v = identity(n)
-  const negligible = (Number.EPSILON / 64) * (norm(a) / Math.max(n, 1))
-  for (let sweep = 0, rotated = true; rotated; sweep++) {
+  const size = norm(a)
+  for (let sweep = 0, most = size; most > nearlyDone * size; sweep++) {
     if (sweep === sweepsMax) throw new Error(`Jacobi did not converge in ${sweepsMax} sweeps of n = ${n}`)
-    rotated = false
+    most = 0
     for (let p = 0; p < n; p++)
       for (let q = p + 1; q < n; q++) {
-        if (Math.abs(a[p * n + q]) <= negligible) continue
-        rotated = true
-        const { c, s } = jacobi(a[p * n + p], a[p * n + q], a[q * n + q])
+        const apq = a[p * n + q]
+        if (Math.abs(apq) <= size * 2 ** -100) continue
+        most = Math.max(most, Math.abs(apq))
+        const { c, s } = jacobi(a[p * n + p], apq, a[q * n + q])
         rotate(a, { from: p * n, to: q * n, step: 1, n, c, s }) // rows:    Jᵀ A
         rotate(a, { from: p, to: q, step: n, n, c, s }) // columns: (Jᵀ A) J
         rotate(v, { from: p, to: q, step: n, n, c, s }) // V J
@@ -41,7 +45,7 @@ export const eighPlain = (matrix: Float64Array, n: number): Eigen => {
 
 /** The rotation (c, s) that makes [c −s; s c] [app apq; apq aqq] [c s; −s c] diagonal, with the smaller angle. */
 const jacobi = (app: number, apq: number, aqq: number): { c: number; s: number } => {
-  const cot = (aqq - app) / (2 * apq)
+  const cot = (aqq / 2 - app / 2) / apq
   const t = (cot < 0 ? -1 : 1) / (Math.abs(cot) + Math.hypot(1, cot))
   const c = 1 / Math.hypot(1, t)
   return { c, s: t * c }

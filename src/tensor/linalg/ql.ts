@@ -6,13 +6,14 @@
 /** QL needs less than two iterations per eigenvalue on average; far above it is a bug. */
 const iterationsMax = 80
 
-/** Below this, relative to a matrix of norm about 1, an off-diagonal element is zero whatever stands beside it. */
-const floor = 2 ** -110
+/** ε/8: in a matrix of norm ½ or more an off-diagonal element below this is rounding, whatever stands beside it. */
+const floor = 2 ** -55
 
 /**
- * Diagonalises the tridiagonal matrix T with diagonal `d[at .. at+n)` and off-diagonal `e[at .. at+n−1)` in place.
+ * Diagonalises the tridiagonal matrix T with diagonal `d[at .. at+n)` and off-diagonal `e[at .. at+n−1)` in place, to
+ * an absolute error of ε times the larger of ½ and ‖T‖.
  * Rows `at + j` of z, columns `[at, at+n)`, are rotated with it: if they were those of the identity, row `at + j` ends
- * as the eigenvector of `d[at + j]`. Not sorted; e is destroyed.
+ * as the eigenvector of `d[at + j]`. Not sorted; `e[at .. at+n)` is destroyed.
  * @param z f64, row-major with `stride`
  */
 export const implicitQl = (
