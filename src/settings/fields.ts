@@ -91,7 +91,7 @@ export const ingestFields: Fields<IngestSettings> = {
   textField: { kind: kinds.text('a field name'), argument: 'NAME', fallback: 'text', about: 'field that holds the text' },
   idField: { kind: kinds.text('a field name'), argument: 'NAME', fallback: 'id', about: 'field that holds the id' },
   partitions: {
-    kind: kinds.whole({ min: 1, max: 4096 }), argument: 'N', fallback: null, fallbackAbout: 'as declared',
+    kind: kinds.whole({ min: 1, max: 1024 }), argument: 'N', fallback: null, fallbackAbout: 'as declared',
     about: 'partitions of the topic `documents`, settled when it is created',
   },
   maxBytes: {

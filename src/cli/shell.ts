@@ -1,0 +1,82 @@
+/**
+ * @file What every command shares: its settings, its output, an orderly end at Ctrl-C, the log of a home.
+ */
+import type { Command } from 'commander'
+import { silentProgress, type PipelineContext, type Progress } from '../pipeline/context.js'
+import type { GlobalSettings } from '../settings/index.js'
+import { flagsOf } from './options.js'
+import { processOutput, type Output } from './output.js'
+import { terminalProgress } from './progress.js'
+
+/** Exit codes. 0 also where documents went to dead-letters: their count is printed. */
+export const exitCodes = { done: 0, failed: 1, usage: 2, bug: 70, interrupted: 130 } as const
+
+/** What a command was given. */
+export const givenTo = (
+  command: Command,
+  more: Readonly<Record<string, unknown>> = {},
+): { flags: Record<string, unknown>; env: NodeJS.ProcessEnv } => ({
+  flags: { ...flagsOf(command), ...more },
+  env: process.env,
+})
+
+export const outputFor = (settings: GlobalSettings): Output => processOutput({ quiet: settings.quiet })
+
+/** Progress goes to standard error; none under --quiet. */
+export const progressFor = (settings: GlobalSettings): Progress =>
+  settings.quiet ? silentProgress : terminalProgress({ stream: process.stderr, now: () => performance.now() })
+
+/** The first Ctrl-C (or SIGTERM) asks for an end after the batch in hand, the second one ends at once. */
+export interface Interruption extends Disposable {
+  readonly signal: AbortSignal
+  /** 130 after Ctrl-C, 143 after SIGTERM; undefined if nobody asked. */
+  readonly exitCode: number | undefined
+}
+
+export const interruptible = (onFirst: (line: string) => void): Interruption => {
+  const controller = new AbortController()
+  let exitCode: number | undefined
+  const ask = (code: number) => (): void => {
+    if (exitCode !== undefined) process.exit(code)
+    exitCode = code
+    onFirst('finishing the batch in hand; once more ends at once')
+    controller.abort()
+  }
+  const onInterrupt = ask(exitCodes.interrupted)
+  const onTerminate = ask(143)
+  process.on('SIGINT', onInterrupt)
+  process.on('SIGTERM', onTerminate)
+  return {
+    signal: controller.signal,
+    get exitCode() {
+      return exitCode
+    },
+    [Symbol.dispose]() {
+      process.off('SIGINT', onInterrupt)
+      process.off('SIGTERM', onTerminate)
+    },
+  }
+}
+
+/** Runs a long work with progress and an orderly end. Resolves to its result and the exit code. */
+export const runLong = async <Result extends { readonly finished: boolean }>(
+  settings: GlobalSettings,
+  open: () => Promise<PipelineContext['log']>,
+  work: (context: PipelineContext) => Promise<Result>,
+): Promise<{ result: Result; exitCode: number }> => {
+  const progress = progressFor(settings)
+  const interruption = interruptible((line) => progress.log(line))
+  try {
+    const log = await open()
+    try {
+      const result = await work({ log, progress, signal: interruption.signal, now: () => Date.now() })
+      progress.stop()
+      return { result, exitCode: result.finished ? exitCodes.done : (interruption.exitCode ?? exitCodes.failed) }
+    } finally {
+      progress.stop()
+      await log[Symbol.asyncDispose]()
+    }
+  } finally {
+    interruption[Symbol.dispose]()
+  }
+}
