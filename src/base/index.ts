@@ -3,4 +3,5 @@
  */
 export { DeadLetterError, TransientError, UserError, type Stage } from './errors.js'
 export { documentId, queryId, runId, type DocumentId, type QueryId, type RunId } from './ids.js'
+export { packageRoot } from './package-root.js'
 export { normals, seedOf, uniformAt, uniforms } from './random.js'

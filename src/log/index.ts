@@ -1,0 +1,36 @@
+/**
+ * @file The log: topics of records in partitions, positions in them, and commits that are all or nothing. Knows Avro,
+ * topics and keys; knows nothing of models, tensors or influence. The law it keeps: what a commit wrote, its records,
+ * the state of the compacted topics and the position, is there together or not at all, whoever is killed and when;
+ * and a record that was read once reads the same for ever.
+ */
+export type {
+  AppendResult,
+  Assignment,
+  Commit,
+  Lease,
+  Log,
+  LogRecord,
+  NewRecord,
+  Position,
+  ReadBounds,
+  TopicInfo,
+} from './log.js'
+export {
+  keyOf,
+  type DeadLetterValue,
+  type DocumentValue,
+  type InfluenceValue,
+  type MomentsValue,
+  type QueryValue,
+  type RunValue,
+  type TableRowValue,
+  type TablesValue,
+  type TopicName,
+  type TopicValues,
+} from './topics.js'
+export { KEY_BYTES_MAX, RecordRefused, VALUE_BYTES_MAX } from './batch.js'
+export { declaredTopics, PARTITIONS_MAX, type TopicDeclaration } from './declarations.js'
+export { embeddedLog, FORMAT_VERSION, type EmbeddedLogOptions } from './embedded.js'
+export { Serdes, type AvroSchema, type Decoded } from './avro.js'
+export { partitionOf } from './partition.js'
