@@ -4,7 +4,7 @@
  * runs at some hundred MFLOP/s.
  */
 import { composites } from '../composites.js'
-import type { Ops, Primitives } from '../ops.js'
+import type { Ops, Primitives, SumOptions } from '../ops.js'
 
 /** Row-major; integers are held exactly, as float64. */
 export interface PlainTensor {
@@ -71,15 +71,8 @@ const primitives: Primitives<PlainTensor> = {
     return out
   },
 
-  sum: (x, { axes, keep = false }) => {
-    const summed = new Set(axes.map((axis) => axisOf('sum', x, axis)))
-    const kept = x.shape.map((length, axis) => (summed.has(axis) ? 1 : length))
-    const out = zeros(kept)
-    // Where each element of x goes: the sum's place, broadcast over the summed axes.
-    const places = broadcastOffsets(kept, x.shape)
-    for (let i = 0; i < x.data.length; i++) out.data[places[i]] += x.data[i]
-    return keep ? out : { shape: x.shape.filter((_, axis) => !summed.has(axis)), data: out.data }
-  },
+  sum: (x, options) => reduce('sum', x, options, (a) => a),
+  sumSquares: (x, options) => reduce('sumSquares', x, options, (a) => a * a),
 
   meanLast: (x) => alongLast('meanLast', x, 1, (row, out) => {
     out[0] = row.reduce((sum, a) => sum + a, 0) / row.length
@@ -333,6 +326,15 @@ const cut = (op: string, x: PlainTensor, axis: number, from: number, to: number)
     throw new RangeError(`${op}: [${from}, ${to}) of axis ${axis} of ${show(x.shape)}`)
   const strides = stridesOf(x.shape)
   return gatherStrided(x, x.shape.with(at, to - from), strides, from * strides[at])
+}
+
+/** Σ f(x) over some axes. */
+const reduce = (op: string, x: PlainTensor, { axes, keep = false }: SumOptions, f: (a: number) => number): PlainTensor => {
+  const summed = new Set(axes.map((axis) => axisOf(op, x, axis)))
+  const kept = zeros(x.shape.map((length, axis) => (summed.has(axis) ? 1 : length)))
+  const places = broadcastOffsets(kept.shape, x.shape) // where each element of x is added
+  for (let i = 0; i < x.data.length; i++) kept.data[places[i]] += f(x.data[i])
+  return keep ? kept : { shape: x.shape.filter((_, axis) => !summed.has(axis)), data: kept.data }
 }
 
 /** One row of the last axis to `width` numbers, for every row. */

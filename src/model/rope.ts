@@ -1,0 +1,211 @@
+/**
+ * @file Rotary position embedding: the frequencies of its scaling variants, as config.json spells them of old
+ * (`rope_theta`, `rope_scaling`) and anew (`rope_parameters`).
+ *
+ * `transformers` (modeling_rope_utils.py, 5.23) computes frequencies and phases in f32 whatever the model's dtype, and
+ * models were trained so. At position 8,000 the rounding moves a phase by up to 5e-4, more than the agreement asked
+ * for. So the roundings are those of f32 here too (`f32` marks each); cosines and sines of the rounded phases are
+ * taken in float64.
+ */
+import { z } from 'zod'
+import { parseConfig, positive, size, unsupported, type RawConfig } from './config.js'
+
+/** cos and sin [T, r/2] of positions 0..T−1, times the variant's attention factor. */
+export interface RotaryTables {
+  readonly positions: number
+  readonly half: number
+  readonly cos: Float64Array
+  readonly sin: Float64Array
+}
+
+export interface Rope {
+  readonly kind: RopeKind
+  /** Inverse frequencies, radians per position, f32 values [r/2]. */
+  readonly frequencies: readonly number[]
+  /** Factor on cos and sin (YaRN's and LongRoPE's attention temperature); 1 elsewhere. */
+  readonly attentionFactor: number
+  /** The longest sequence for which these frequencies are the model's. */
+  readonly positionsMax: number
+}
+
+const KINDS = ['default', 'linear', 'dynamic', 'yarn', 'llama3', 'longrope'] as const
+export type RopeKind = (typeof KINDS)[number]
+
+const f32 = Math.fround
+
+const scalingSchema = z.looseObject({
+  rope_type: z.string().optional(),
+  type: z.string().optional(), // the older name of rope_type
+  rope_theta: positive().optional(),
+  partial_rotary_factor: positive().max(1).nullish(),
+})
+const factor = z.number().min(1)
+const original = { original_max_position_embeddings: size().optional() }
+const SCHEMAS = {
+  default: z.looseObject({}),
+  linear: z.looseObject({ factor: positive() }),
+  dynamic: z.looseObject({ factor }),
+  yarn: z.looseObject({
+    ...original,
+    factor: factor.nullable(),
+    attention_factor: positive().nullish(),
+    beta_fast: positive().nullish(),
+    beta_slow: positive().nullish(),
+    mscale: z.number().nullish(),
+    mscale_all_dim: z.number().nullish(),
+    truncate: z.boolean().nullish(),
+  }),
+  llama3: z
+    .looseObject({ ...original, factor, low_freq_factor: positive(), high_freq_factor: positive() })
+    .refine((s) => s.high_freq_factor > s.low_freq_factor, 'high_freq_factor must be above low_freq_factor'),
+  longrope: z.looseObject({
+    ...original,
+    factor: factor.nullish(),
+    attention_factor: positive().nullish(),
+    short_factor: z.array(positive()),
+    long_factor: z.array(positive()),
+  }),
+} as const satisfies Record<RopeKind, z.ZodType>
+
+const THETA_DEFAULT = 10_000
+
+/**
+ * The rotary embedding that config.json asks for, in heads of `headDim`.
+ *
+ * - `default`, `linear` (Chen et al. 2023), `yarn` (Peng et al. 2023, arXiv 2309.00071) and `llama3` as they stand.
+ * - `dynamic` (NTK) grows the base with the sequence only beyond max_position_embeddings. Longer sequences are not
+ *   taken, within it equals `default`, and a document's scores do not depend on what it is batched with.
+ * - `longrope` (Ding et al. 2024, arXiv 2402.13753) changes its frequencies for the whole batch once one sequence is
+ *   longer than the original context. Only the short set is used, so the original context is the longest.
+ * @throws UserError naming the setting that is unknown, missing or wrong
+ */
+export const readRope = (config: RawConfig, { headDim, positionsMax }: { headDim: number; positionsMax: number }): Rope => {
+  const old = parseConfig(config, z.looseObject({
+    rope_theta: positive().nullish(),
+    rope_scaling: scalingSchema.nullish(),
+    rope_parameters: scalingSchema.nullish(),
+    original_max_position_embeddings: size().nullish(),
+    partial_rotary_factor: positive().max(1).nullish(),
+  }))
+  // transformers lets a rope_scaling that says anything win over rope_parameters.
+  const isSaid = old.rope_scaling != null && Object.keys(old.rope_scaling).length > 0
+  const key = isSaid ? 'rope_scaling' : 'rope_parameters'
+  const said = (isSaid ? old.rope_scaling : old.rope_parameters) ?? {}
+  for (const nested of ['full_attention', 'sliding_attention'])
+    if (Object.hasOwn(said, nested)) throw unsupported(config, `${key}.${nested}`, said[nested], 'one rotary embedding for all layers')
+  const kind = said.rope_type ?? said.type ?? 'default'
+  if (!isKind(kind)) throw unsupported(config, `${key}.${said.rope_type === undefined ? 'type' : 'rope_type'}`, kind, KINDS.join(', '))
+  // transformers rotates the whole head of these models under `default` whatever the factor, and fails elsewhere.
+  const partial = said.partial_rotary_factor ?? old.partial_rotary_factor ?? 1
+  if (kind !== 'default' && partial !== 1) throw unsupported(config, 'partial_rotary_factor', partial, '1')
+  if (headDim % 2 !== 0) throw unsupported(config, 'head_dim', headDim, 'even ones')
+
+  const theta = said.rope_theta ?? old.rope_theta ?? THETA_DEFAULT
+  const parse = <S extends z.ZodType>(schema: S): z.output<S> =>
+    parseConfig({ path: config.path, values: { [key]: said } }, z.object({ [key]: schema }))[key] as z.output<S>
+  const plain = plainFrequencies(theta, headDim)
+  const originalOf = (inner: number | undefined): number => old.original_max_position_embeddings ?? inner ?? positionsMax
+
+  switch (kind) {
+    case 'default':
+      return { kind, frequencies: plain, attentionFactor: 1, positionsMax }
+    case 'dynamic':
+      parse(SCHEMAS.dynamic)
+      return { kind, frequencies: plain, attentionFactor: 1, positionsMax }
+    case 'linear': {
+      const { factor } = parse(SCHEMAS.linear)
+      return { kind, frequencies: plain.map((f) => f32(f / f32(factor))), attentionFactor: 1, positionsMax }
+    }
+    case 'llama3': {
+      const s = parse(SCHEMAS.llama3)
+      return { kind, frequencies: llama3(plain, s, originalOf(s.original_max_position_embeddings)), attentionFactor: 1, positionsMax }
+    }
+    case 'yarn': {
+      const s = parse(SCHEMAS.yarn)
+      const trained = originalOf(s.original_max_position_embeddings)
+      const factor = s.factor ?? positionsMax / trained
+      return {
+        kind,
+        frequencies: yarn({
+          theta, dims: headDim, factor, original: trained,
+          betaFast: s.beta_fast ?? 32, betaSlow: s.beta_slow ?? 1, truncate: s.truncate !== false && s.truncate !== null,
+        }),
+        attentionFactor: s.attention_factor ?? yarnAttention(factor, s.mscale ?? 0, s.mscale_all_dim ?? 0),
+        positionsMax,
+      }
+    }
+    case 'longrope': {
+      const s = parse(SCHEMAS.longrope)
+      const trained = originalOf(s.original_max_position_embeddings)
+      for (const name of ['short_factor', 'long_factor'] as const)
+        if (s[name].length !== headDim / 2)
+          throw unsupported(config, `${key}.${name}`, `${s[name].length} factors`, `${headDim / 2} of them, half the head_dim`)
+      const factor = s.factor ?? positionsMax / trained
+      const attentionFactor = s.attention_factor ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained)))
+      const powers = powersOf(theta, headDim)
+      const frequencies = powers.map((p, i) => f32(1 / f32(f32(s.short_factor[i]) * p)))
+      return { kind, frequencies, attentionFactor, positionsMax: Math.min(positionsMax, trained) }
+    }
+    default:
+      return kind satisfies never
+  }
+}
+
+const isKind = (kind: string): kind is RopeKind => KINDS.some((known) => known === kind)
+
+/** θ^(2i/r) for i in [0, r/2). */
+const powersOf = (theta: number, dims: number): number[] =>
+  Array.from({ length: dims / 2 }, (_, i) => f32(Math.pow(f32(theta), f32((2 * i) / dims))))
+
+/** θ^(−2i/r): Su et al. 2021, arXiv 2104.09864. */
+const plainFrequencies = (theta: number, dims: number): number[] => powersOf(theta, dims).map((p) => f32(1 / p))
+
+/** Llama 3.1: long wavelengths are divided by the factor, short ones kept, those between interpolated. */
+const llama3 = (
+  frequencies: readonly number[],
+  { factor, low_freq_factor: low, high_freq_factor: high }: { factor: number; low_freq_factor: number; high_freq_factor: number },
+  original: number,
+): number[] =>
+  frequencies.map((f) => {
+    const wavelength = f32(f32(2 * Math.PI) / f)
+    if (wavelength > f32(original / low)) return f32(f / f32(factor))
+    if (wavelength < f32(original / high)) return f
+    const smooth = f32(f32(f32(f32(original) / wavelength) - f32(low)) / f32(high - low))
+    return f32(f32(f32(f32(1 - smooth) * f) / f32(factor)) + f32(smooth * f))
+  })
+
+/** YaRN's "NTK by parts": a ramp over the dimensions from extrapolation (kept) to interpolation (divided). */
+const yarn = (o: {
+  theta: number; dims: number; factor: number; original: number; betaFast: number; betaSlow: number; truncate: boolean
+}): number[] => {
+  const dimensionOf = (rotations: number): number =>
+    (o.dims * Math.log(o.original / (rotations * 2 * Math.PI))) / (2 * Math.log(o.theta))
+  const [fast, slow] = [dimensionOf(o.betaFast), dimensionOf(o.betaSlow)]
+  const low = Math.max(o.truncate ? Math.floor(fast) : fast, 0)
+  const high = Math.min(o.truncate ? Math.ceil(slow) : slow, o.dims - 1)
+  const width = high === low ? 0.001 : high - low // no division by zero
+  return powersOf(o.theta, o.dims).map((power, i) => {
+    const ramp = f32(Math.min(Math.max(f32(f32(i - f32(low)) / f32(width)), 0), 1))
+    const kept = f32(1 - ramp)
+    return f32(f32(f32(1 / f32(f32(o.factor) * power)) * f32(1 - kept)) + f32(f32(1 / power) * kept))
+  })
+}
+
+const yarnAttention = (factor: number, mscale: number, mscaleAllDim: number): number => {
+  const temperature = (m: number): number => (factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1)
+  return mscale !== 0 && mscaleAllDim !== 0 ? temperature(mscale) / temperature(mscaleAllDim) : temperature(1)
+}
+
+/** cos and sin of position · frequency, for positions 0..positions−1. */
+export const rotaryTables = ({ frequencies, attentionFactor }: Rope, positions: number): RotaryTables => {
+  const half = frequencies.length
+  const cos = new Float64Array(positions * half)
+  const sin = new Float64Array(positions * half)
+  for (let t = 0; t < positions; t++)
+    for (let i = 0; i < half; i++) {
+      const phase = f32(t * frequencies[i])
+      cos[t * half + i] = Math.cos(phase) * attentionFactor
+      sin[t * half + i] = Math.sin(phase) * attentionFactor
+    }
+  return { positions, half, cos, sin }
+}
