@@ -5,12 +5,13 @@
  *     1   u8 [3]    zero
  *     4   u32       count
  *     8   f64       when it was appended, ms since the epoch
- *     16  u32       CRC-32 of what follows
+ *     16  u32       checksum of all the rest
  *     20  u32 [count]  where each record ends, counted from the first record's start
  *     ..  records   u32 length of the key | key, UTF-8 | value, Avro single-object
  *
  * All little-endian. An entry a record would cost a B-tree insertion and, above 2 KiB, half an unused page each.
  */
+import { createHash } from 'node:crypto'
 import { DeadLetterError } from '../base/index.js'
 import { HEAD_BYTES, type Serdes } from './avro.js'
 
@@ -125,9 +126,11 @@ const assemble = (
   bytes[0] = LAYOUT
   bytes.writeUInt32LE(to - from, 4)
   bytes.writeDoubleLE(timestampMs, 8)
-  bytes.writeUInt32LE(crc32(bytes, FIXED_BYTES), 16)
+  bytes.writeUInt32LE(checksumOf(bytes), 16)
   return bytes
 }
+
+const checksumOf = (batch: Buffer): number => checksum(batch.subarray(0, 16), batch.subarray(FIXED_BYTES))
 
 /** A batch as it was read, or a problem that all its records share. */
 export interface Batch {
@@ -146,7 +149,7 @@ export const openBatch = (bytes: Buffer, base: number): Batch => {
   if (bytes.length < FIXED_BYTES || bytes[0] !== LAYOUT) throw new Error(`no record batch of layout ${LAYOUT}`)
   const count = bytes.readUInt32LE(4)
   if (count === 0 || FIXED_BYTES + 4 * count > bytes.length) throw new Error(`a batch of ${count} records is cut short`)
-  const sound = crc32(bytes, FIXED_BYTES) === bytes.readUInt32LE(16)
+  const sound = checksumOf(bytes) === bytes.readUInt32LE(16)
   return {
     bytes,
     base,
@@ -163,29 +166,12 @@ export const placeIn = ({ bytes, count }: Batch, i: number): { start: number; va
   return { start, value: start + 4 + bytes.readUInt32LE(start), end: records + bytes.readUInt32LE(FIXED_BYTES + 4 * i) }
 }
 
-/* CRC-32 (IEEE 802.3, as zlib), eight bytes a step. zlib.crc32 came with Node 22.2; the floor is 20. */
-const tables: readonly Int32Array[] = (() => {
-  const first = new Int32Array(256)
-  for (let n = 0; n < 256; n++) {
-    let c = n
-    for (let bit = 0; bit < 8; bit++) c = c & 1 ? 0xedb88320 ^ (c >>> 1) : c >>> 1
-    first[n] = c
-  }
-  const all = [first]
-  for (let t = 1; t < 8; t++) all.push(all[t - 1].map((c) => first[c & 255] ^ (c >>> 8)))
-  return all
-})()
-const [T0, T1, T2, T3, T4, T5, T6, T7] = tables
-
-/** CRC-32 of `bytes` from `start` on, unsigned. */
-export const crc32 = (bytes: Uint8Array, start = 0): number => {
-  let c = -1
-  let i = start
-  for (const last = bytes.length - 7; i < last; i += 8) {
-    c ^= bytes[i] | (bytes[i + 1] << 8) | (bytes[i + 2] << 16) | (bytes[i + 3] << 24)
-    c = T7[c & 255] ^ T6[(c >>> 8) & 255] ^ T5[(c >>> 16) & 255] ^ T4[c >>> 24] ^
-      T3[bytes[i + 4]] ^ T2[bytes[i + 5]] ^ T1[bytes[i + 6]] ^ T0[bytes[i + 7]]
-  }
-  for (; i < bytes.length; i++) c = T0[(c ^ bytes[i]) & 255] ^ (c >>> 8)
-  return (c ^ -1) >>> 0
+/**
+ * The first four bytes of SHA-1 over the parts, unsigned: the quickest native digest of Node 20 (1,156 MB/s on the
+ * machine where a CRC-32 in JavaScript made 297; zlib.crc32 came with Node 22.2). Against decay, not against malice.
+ */
+export const checksum = (...parts: readonly Uint8Array[]): number => {
+  const hash = createHash('sha1')
+  for (const part of parts) hash.update(part)
+  return hash.digest().readUInt32LE(0)
 }

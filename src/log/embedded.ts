@@ -22,7 +22,7 @@
 import { createHash } from 'node:crypto'
 import { UserError, type RunId } from '../base/index.js'
 import { Serdes, type Decoded } from './avro.js'
-import { Encoder, batchesOf, crc32, openBatch, placeIn, type Batch } from './batch.js'
+import { Encoder, batchesOf, checksum, openBatch, placeIn, type Batch } from './batch.js'
 import { PARTITIONS_MAX, declaredTopics, type TopicDeclaration } from './declarations.js'
 import { corrupted, explained, openEnvironment, transact, type Environment } from './environment.js'
 import { RENEW_MS, heldError, holderHere, isHeld, parseHolder, type Holder } from './leases.js'
@@ -667,7 +667,6 @@ class EmbeddedLog implements Log {
     const { id, partitions } = JSON.parse(text) as { readonly id: number; readonly partitions: number }
     const serdes = new Serdes(declaration.schema, (fingerprint) => schemas.get(fingerprint))
     const topic = { name, id, partitions, compacted: declaration.cleanup === 'compact', declaration, serdes }
-    // Seen inside a transaction that may yet be aborted, it would be known and not there: cached by readers alone.
     this.#topics.set(name, topic)
     return topic
   }
@@ -742,7 +741,7 @@ const placeBytes = (partition: number, offset: number): Buffer => {
 
 const keyBytesOf = ({ bytes, starts, keys }: Encoder, i: number): Buffer => bytes.subarray(starts[i] + 4, starts[i] + 4 + keys[i])
 
-/** Head of an entry of `newest`: f64 offset | f64 timestamp | f64 sequence | u32 CRC-32 of the value; then the value. */
+/** Head of an entry of `newest`: f64 offset | f64 timestamp | f64 sequence | u32 checksum of the value; then the value. */
 const NEWEST_HEAD_BYTES = 28
 
 interface NewestHead {
@@ -756,7 +755,7 @@ const newestBytes = ({ offset, timestampMs, sequence }: NewestHead, value: Uint8
   bytes.writeDoubleLE(offset, 0)
   bytes.writeDoubleLE(timestampMs, 8)
   bytes.writeDoubleLE(sequence, 16)
-  bytes.writeUInt32LE(crc32(value), 24)
+  bytes.writeUInt32LE(checksum(value), 24)
   bytes.set(value, NEWEST_HEAD_BYTES)
   return bytes
 }
@@ -767,7 +766,7 @@ interface Sequenced<Name extends TopicName> {
 }
 
 const newestRecord = <Name extends TopicName>(topic: Topic, partition: number, key: Buffer, entry: Buffer): Sequenced<Name> => {
-  const sound = crc32(entry, NEWEST_HEAD_BYTES) === entry.readUInt32LE(24)
+  const sound = checksum(entry.subarray(NEWEST_HEAD_BYTES)) === entry.readUInt32LE(24)
   const decoded = sound
     ? topic.serdes.decode(entry, NEWEST_HEAD_BYTES, entry.length)
     : { problem: 'its checksum is wrong: the bytes changed after they were written' }
