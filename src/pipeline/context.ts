@@ -1,5 +1,5 @@
 /** @file What a pipeline is handed beside its settings: the log, someone to tell how far it is, a clock, a way to stop. */
-import type { Log } from '../log/log.js'
+import type { Log } from '../log/index.js'
 
 /** Told how far a long work is. A pipeline calls it; who listens (a bar, plain lines, nobody) is not its business. */
 export interface Progress {

@@ -4,8 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { UserError } from '../base/index.js'
-import type { Log, NewRecord } from '../log/log.js'
-import type { QueryValue } from '../log/topics.js'
+import type { Log, NewRecord, QueryValue } from '../log/index.js'
 import { canonicalJson, type Json } from '../settings/index.js'
 import type { Pipeline } from './steps.js'
 
@@ -20,7 +19,8 @@ export const steps: Pipeline = {
 
 /** A file of queries may be this big. */
 const FILE_BYTES_MAX = 256 * 1024 ** 2
-const ID_LENGTH_MAX = 500
+/** With the name of a run it must fit into a key of the log. */
+const ID_BYTES_MAX = 500
 
 /** What a line of the file is: `value`, or why it is none. */
 type Parsed = { readonly value: QueryValue } | { readonly problem: string }
@@ -40,7 +40,7 @@ const parseLine = (line: string): Parsed => {
   const id = Number.isSafeInteger(givenId) ? String(givenId) : givenId
   if (typeof id !== 'string' || id === '') return { problem: 'has no "id" (non-empty text)' }
   if (controls.test(id)) return { problem: 'has an "id" with control characters' }
-  if (id.length > ID_LENGTH_MAX) return { problem: `has an "id" of ${id.length} characters; at most ${ID_LENGTH_MAX}` }
+  if (Buffer.byteLength(id) > ID_BYTES_MAX) return { problem: `has an "id" of over ${ID_BYTES_MAX} bytes` }
   if (typeof prompt !== 'string') return { problem: 'has no "prompt" (text)' }
   if (typeof completion !== 'string') return { problem: 'has no "completion" (text)' }
   if (completion === '') return { problem: 'has an empty "completion": nothing to measure' }

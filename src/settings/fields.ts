@@ -95,7 +95,7 @@ export const ingestFields: Fields<IngestSettings> = {
     about: 'partitions of the topic `documents`, settled when it is created',
   },
   maxBytes: {
-    kind: kinds.bytes({ min: 1 }), argument: 'BYTES', fallback: 4 * MiB, fallbackAbout: formatBytes(4 * MiB),
+    kind: kinds.bytes({ min: 1, max: 12 * MiB }), argument: 'BYTES', fallback: 4 * MiB, fallbackAbout: formatBytes(4 * MiB),
     about: 'documents with more text than this go to dead-letters',
   },
 }

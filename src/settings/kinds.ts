@@ -89,12 +89,14 @@ export const parseBytes = (given: string): number | undefined => {
 }
 
 /** An amount of bytes: a number, or text with a unit. */
-export const bytes = ({ min }: { min: number }): Kind<number> => ({
-  allowed: `an amount of bytes such as 4096, 512MiB or 6GiB, at least ${formatBytes(min)}`,
+export const bytes = ({ min, max = Number.MAX_SAFE_INTEGER }: { min: number; max?: number }): Kind<number> => ({
+  allowed:
+    `an amount of bytes such as 4096, 512MiB or 6GiB, at least ${formatBytes(min)}` +
+    (max === Number.MAX_SAFE_INTEGER ? '' : ` and at most ${formatBytes(max)}`),
   schema: z
     .union([z.int(), z.string().regex(/^\s*\d+(\.\d+)?\s*([kmgt](i?b)?|b)?\s*$/i)])
     .transform((value) => (typeof value === 'number' ? value : (parseBytes(value) ?? Number.NaN)))
-    .refine((value) => value >= min && Number.isSafeInteger(value)),
+    .refine((value) => value >= min && value <= max && Number.isSafeInteger(value)),
   parse: (given) => given,
   arity: 'one',
 })

@@ -1,0 +1,72 @@
+/** @file What is in a home: runs, factor sets, bytes. */
+import { existsSync, readFileSync } from 'node:fs'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { UserError } from '../base/index.js'
+import type { Log } from '../log/index.js'
+import { homePaths } from '../pipeline/home.js'
+import { parseRunRecord, type RunRecord } from '../settings/index.js'
+
+/** A run's record. @throws UserError that lists the runs there are */
+export const readRun = async (log: Log, run: string): Promise<RunRecord> => {
+  const records = await log.latest('runs', run)
+  const record = records.find(({ key }) => key === run)
+  if (record?.value === undefined) {
+    const runs = (await log.latest('runs')).map(({ key }) => key)
+    throw new UserError(`there is no run "${run}"`, {
+      fix: runs.length === 0 ? 'tributary score --run NAME ...' : `runs: ${runs.join(', ')}`,
+    })
+  }
+  return parseRunRecord(run, record.value.settings)
+}
+
+/** A factor set as its manifest describes it. */
+export interface FactorSet {
+  readonly name: string
+  readonly strategy: string | null
+  readonly model: string | null
+  readonly documents: number | null
+  readonly complete: boolean
+}
+
+/** The factor sets under home/factors, by name. One whose manifest cannot be read counts as incomplete. */
+export const factorSets = async (home: string): Promise<readonly FactorSet[]> => {
+  const folder = homePaths(home).factors
+  if (!existsSync(folder)) return []
+  const names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  return names.sort().map((name) => {
+    const manifest = readManifest(join(folder, name, 'manifest.json'))
+    const textOf = (key: string): string | null => (typeof manifest[key] === 'string' ? manifest[key] : null)
+    return {
+      name,
+      strategy: textOf('strategy'),
+      model: textOf('model'),
+      documents: typeof manifest.documents === 'number' ? manifest.documents : null,
+      complete: manifest.complete === true,
+    }
+  })
+}
+
+const readManifest = (path: string): Readonly<Record<string, unknown>> => {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+  } catch {
+    return {}
+  }
+}
+
+/** Bytes that a folder takes on disk, sparse files counted as what they hold. */
+export const bytesOnDisk = async (folder: string): Promise<number> => {
+  let bytes = 0
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name)
+    try {
+      if (entry.isDirectory()) bytes += await bytesOnDisk(path)
+      else if (entry.isFile()) bytes += (await stat(path)).blocks * 512
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error // gone since: another process works here
+    }
+  }
+  return bytes
+}

@@ -1,0 +1,46 @@
+/** @file `tributary scores --run NAME --format jsonl|npy|parquet --out PATH` */
+import { Command } from 'commander'
+import { openLogForReading } from '../pipeline/home.js'
+import { Interrupted, writeScores } from '../pipeline/outputs/index.js'
+import { commandFields, resolveSettings, UsageError } from '../settings/index.js'
+import { readRun } from './home.js'
+import { addOptions } from './options.js'
+import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
+
+export const scoresCommand = (): Command =>
+  addOptions(new Command('scores').description('write every score of a run, of every query with every document'), commandFields.scores)
+    .addHelpText('after', `
+  jsonl    a line per (query, document): query, document, source, influence, influencePerNat, influenceNormed,
+           piece, pieces, tokens, tokensTotal, loss, gradientNorm, partition, offset
+  npy      a folder: influence.npy, influence_per_nat.npy, influence_normed.npy, each f32 [queries, documents];
+           queries.json has the rows, documents.jsonl the columns
+  parquet  the columns of jsonl; the queries stand in its metadata
+What is written is there whole or not at all.`)
+    .action(async (_options: unknown, command: Command) => {
+      const settings = resolveSettings('scores', givenTo(command))
+      const { format, out, force } = settings
+      if (out === '-' && format !== 'jsonl')
+        throw new UsageError(`--format ${format} cannot go to standard output`, { fix: 'give --out a path' })
+      const output = outputFor(settings)
+      const progress = progressFor(settings)
+      using interruption = interruptible((line) => progress.log(line))
+      await using log = await openLogForReading(settings.home)
+      const run = await readRun(log, settings.run)
+      try {
+        const result = await writeScores(log, run, {
+          format, out, force, progress, signal: interruption.signal, write: (text) => output.write(text),
+        })
+        if (out === '-') return
+        if (settings.json) return await output.json({ run: run.run, format, out, queries: run.queries.length, ...result })
+        await output.write(
+          `${out}: ${result.documents.toLocaleString('en-US')} documents, ${run.queries.length} queries\n`,
+        )
+      } catch (error) {
+        if (!(error instanceof Interrupted)) throw error
+        progress.stop()
+        output.warn(error.message)
+        process.exitCode = interruption.exitCode ?? exitCodes.interrupted
+      } finally {
+        progress.stop()
+      }
+    })

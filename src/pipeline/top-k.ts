@@ -1,0 +1,82 @@
+/** @file The tables of a run over all partitions, with what a reader wants to know of each document. */
+import { documentId } from '../base/index.js'
+import { keyOf, type Log, type TableRowValue, type TablesValue } from '../log/index.js'
+import type { RunQuery, RunRecord } from '../settings/index.js'
+import { RunningTables, type Row } from '../table/index.js'
+
+export interface TopKRow {
+  /** From 0, over all documents scored. */
+  readonly rank: number
+  readonly document: string
+  readonly source: string
+  /** Which piece of the document, from 0. */
+  readonly piece: number
+  /** Influence, raw or normed, whichever the table is by. */
+  readonly score: number
+  /** Score / information; null if the completion's information is not positive. */
+  readonly scorePerNat: number | null
+  readonly partition: number
+  readonly offset: number
+  /** Null if the log keeps it no longer, or it came as tokens. */
+  readonly text: string | null
+}
+
+export interface TopKTable {
+  readonly query: RunQuery
+  readonly rows: readonly TopKRow[]
+  /** Records scored by the run. */
+  readonly scored: number
+}
+
+const kindOf = ({ bottom, normed }: { readonly bottom: boolean; readonly normed: boolean }): keyof Pick<
+  TablesValue, 'top' | 'bottom' | 'topNormed' | 'bottomNormed'
+> => (bottom ? (normed ? 'bottomNormed' : 'bottom') : normed ? 'topNormed' : 'top')
+
+const rowOf = (row: TableRowValue): Row => ({ ...row, document: documentId(row.document) })
+
+/** value / information, or null where that is no number. */
+export const perNat = (value: number, informationNats: number): number | null =>
+  informationNats > 0 && Number.isFinite(value) ? value / informationNats : null
+
+/**
+ * One end of the tables of some queries, merged over partitions.
+ * @param options.query  ids, in the order wanted; empty: all of the run
+ * @param options.rows   how many of each table at most
+ */
+export const readTopK = async (
+  log: Log,
+  run: RunRecord,
+  options: { readonly query: readonly string[]; readonly rows: number; readonly bottom: boolean; readonly normed: boolean },
+): Promise<readonly TopKTable[]> => {
+  const byId = new Map(run.queries.map((query) => [query.id, query]))
+  const queries = options.query.length === 0 ? run.queries : options.query.flatMap((id) => byId.get(id) ?? [])
+  const tables: TopKTable[] = []
+  for (const query of queries) {
+    const records = await log.latest('tables', keyOf(run.run, query.id, ''))
+    const values = records.flatMap(({ value }) => (value === undefined ? [] : [value]))
+    const moments = await log.latest('moments', keyOf(run.run, query.id, ''))
+    const k = Math.max(1, ...values.map((value) => value.k))
+    const merged = new RunningTables({ queries: 1, k })
+    for (const { top, bottom, topNormed, bottomNormed } of values)
+      merged.mergeRows(0, {
+        top: top.map(rowOf), bottom: bottom.map(rowOf), topNormed: topNormed.map(rowOf), bottomNormed: bottomNormed.map(rowOf),
+      })
+    const rows: TopKRow[] = []
+    for (const [rank, row] of merged.tables(0)[kindOf(options)].slice(0, options.rows).entries()) {
+      const [record] = await log.read('documents', row.partition, row.offset, { recordsMax: 1, bytesMax: 1 })
+      rows.push({
+        rank,
+        document: row.document,
+        source: row.source,
+        piece: row.piece,
+        score: row.score,
+        scorePerNat: perNat(row.score, query.informationNats),
+        partition: row.partition,
+        offset: row.offset,
+        text: record?.offset === row.offset ? (record.value?.text ?? null) : null,
+      })
+    }
+    tables.push({ query, rows, scored: moments.reduce((sum, { value }) => sum + (value?.count ?? 0), 0) })
+  }
+  return tables
+}
