@@ -1,5 +1,12 @@
 /**
  * @file Tensor programs: operations, the reverse-mode tape around them, the engines that run them, linear algebra.
- * Knows nothing of models, documents or topics.
+ * Knows nothing of models, documents or topics. The law it keeps: every engine gives the same numbers as `plainOps`,
+ * to rounding, and a row's result does not depend on the other rows of its batch.
  */
 export type { AttentionOptions, Composites, HeadOptions, MatmulOptions, NormOptions, Ops, PartOptions, Primitives, SumOptions } from './ops.js'
+export type { Engine, InputSpec, Program, ProgramSpec, StoredTensor, TensorData } from './engine.js'
+export { onnxEngine, type OnnxEngineOptions } from './engines/onnx/engine.js'
+export { plainOps, type PlainTensor } from './engines/plain.js'
+export { eigh, eighAll } from './linalg/index.js'
+export { sampleLabels } from './head.js'
+export { tape, type Tape, type Variable } from './tape.js'

@@ -59,6 +59,8 @@ export interface Primitives<T> {
   matmul(x: T, y: T, options?: MatmulOptions): T
 
   sum(x: T, options: SumOptions): T
+  /** Σ x² */
+  sumSquares(x: T, options: SumOptions): T
   /** Mean over the last axis, kept with length 1. */
   meanLast(x: T): T
   /** Softmax over the last axis. */

@@ -76,6 +76,9 @@ const rules: Rules = {
   sum: (ops, _out, [x, { axes, keep = false }]) => [
     (g) => ops.add(ops.zerosLike(x), keep ? g : ops.reshapeLike(g, ops.sum(x, { axes, keep: true }))),
   ],
+  sumSquares: (ops, _out, [x, { axes, keep = false }]) => [
+    (g) => ops.mul(ops.scale(x, 2), keep ? g : ops.reshapeLike(g, ops.sum(x, { axes, keep: true }))),
+  ],
   // The softmax of zeros is 1/D everywhere, whatever D is.
   meanLast: (ops, _out, [x]) => [(g) => ops.mul(ops.softmax(ops.zerosLike(x)), g)],
   logSumExp: (ops, _out, [x]) => [(g) => ops.mul(ops.softmax(x), g)],

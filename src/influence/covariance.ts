@@ -1,0 +1,77 @@
+/**
+ * @file The first fitting pass (docs/method.md §3.1): sums of ā āᵀ and δ̂ δ̂ᵀ over all real tokens, the last one
+ * included. Covariances are symmetric, so only block rows from the diagonal on are computed: with n blocks
+ * (n + 1)/2n of the products. Layers that share an input share its sum.
+ */
+import type { LinearLayer, Model } from '../model/index.js'
+import type { Ops, ProgramSpec, StoredTensor } from '../tensor/index.js'
+import { realInputs, sequenceInputs, uniformInputs } from './batch.js'
+import { batchGradients } from './gradients.js'
+import { inputName, inputWidth } from './layers.js'
+
+/** The covariances of a set of layers: one A for each distinct input, one S for each layer. */
+export interface CovarianceShape {
+  /** `A/<input>` or `S/<layer>` */
+  readonly name: string
+  readonly width: number
+}
+
+export const covarianceShapes = (tracked: readonly LinearLayer[]): readonly CovarianceShape[] => [
+  ...new Map(tracked.map((layer) => [inputName(layer), { name: `A/${inputName(layer)}`, width: inputWidth(layer) }])).values(),
+  ...tracked.map((layer) => ({ name: `S/${layer.name}`, width: layer.outputs })),
+]
+
+const blockRows = (width: number): number => (width >= 256 ? 4 : 1)
+const bound = (width: number, i: number): number => Math.floor((width * i) / blockRows(width))
+
+/** Sums Σ_t over real tokens, in block rows, as the program's float64 accumulators. */
+export const covarianceProgram = (
+  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], { empirical }: { readonly empirical: boolean },
+): ProgramSpec => ({
+  name: 'covariances',
+  inputs: { ...sequenceInputs, ...realInputs, ...(empirical ? {} : uniformInputs) },
+  weights,
+  accumulate: Object.fromEntries(
+    covarianceShapes(tracked).flatMap(({ name, width }) =>
+      Array.from({ length: blockRows(width) }, (_, i) => [`${name}/${i}`, [bound(width, i + 1) - bound(width, i), width - bound(width, i)]]),
+    ),
+  ),
+  build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
+    const { loss, layers } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical })
+    const outputs: Record<string, T> = { loss }
+    const add = (name: string, x: T, width: number): void => {
+      const rows = ops.takeRows(ops.reshape(x, [-1, width]), value('real')) // [M, width]
+      for (let i = 0; i < blockRows(width); i++) {
+        const own = ops.slice(rows, { axis: 1, from: bound(width, i), to: bound(width, i + 1) })
+        const rest = ops.slice(rows, { axis: 1, from: bound(width, i), to: width })
+        outputs[`${name}/${i}`] = ops.matmul(blockRows(width) === 1 ? rows : own, blockRows(width) === 1 ? rows : rest, { transA: true })
+      }
+    }
+    for (const { layer, input, delta } of layers) {
+      add(`A/${inputName(layer)}`, input, inputWidth(layer))
+      add(`S/${layer.name}`, delta, layer.outputs)
+    }
+    return outputs
+  },
+})
+
+/** One covariance from the program's sums: the symmetric mean over `tokens`, f64 [width, width]. */
+export const covarianceOf = (sums: Readonly<Record<string, Float64Array>>, { name, width }: CovarianceShape, tokens: number): Float64Array => {
+  const whole = new Float64Array(width * width)
+  for (let i = 0; i < blockRows(width); i++) {
+    const from = bound(width, i)
+    const rows = bound(width, i + 1) - from
+    const columns = width - from
+    const part = sums[`${name}/${i}`]
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) {
+        const value = part[r * columns + c] / tokens
+        // Inside a diagonal block both triangles were summed: their mean is exactly symmetric.
+        const mean = c < rows ? (value + part[c * columns + r] / tokens) / 2 : value
+        whole[(from + r) * width + from + c] = mean
+        whole[(from + c) * width + from + r] = mean
+      }
+    }
+  }
+  return whole
+}

@@ -1,0 +1,61 @@
+/**
+ * @file The second fitting pass (docs/method.md §3.3): the corrected eigenvalues, sums over documents of
+ * (Q_Sᵀ Ĝ Q_A)², with Ĝ = Σ_t δ̂_t ā_tᵀ. δ̂ and ā are rotated token by token, 2(I² + O²) each, or Ĝ is
+ * rotated once a document, 2·I·O·(I + O)/T a token, whichever is less at the context's length.
+ */
+import type { LinearLayer, Model } from '../model/index.js'
+import type { Ops, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
+import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
+import { sequenceInputs, uniformInputs } from './batch.js'
+import { batchGradients } from './gradients.js'
+import { inputName, inputWidth } from './layers.js'
+
+export interface Bases {
+  /** Q_A of a layer's input, and Q_S; absent for `diagonal`, which stays in the parameter basis. */
+  readonly inputs: ReadonlyMap<string, Basis>
+  readonly outputs: ReadonlyMap<string, Basis>
+}
+
+/** What the program below is bound to. */
+export const boundBases = ({ inputs, outputs }: Bases): Readonly<Record<string, TensorData>> =>
+  Object.assign(
+    {},
+    ...[...inputs].map(([name, basis]) => basisTensors(`QA/${name}`, basis)),
+    ...[...outputs].map(([name, basis]) => basisTensors(`QS/${name}`, basis)),
+  )
+
+/** Sums over documents, `L/<layer>` [O, I'], as the program's float64 accumulators. */
+export const eigenvalueProgram = (
+  model: Model,
+  weights: ReadonlyMap<string, StoredTensor>,
+  tracked: readonly LinearLayer[],
+  { inputs, outputs }: Bases,
+  { empirical, context }: { readonly empirical: boolean; readonly context: number },
+): ProgramSpec => ({
+  name: 'corrected eigenvalues',
+  inputs: {
+    ...sequenceInputs,
+    ...(empirical ? {} : uniformInputs),
+    ...Object.assign({}, ...[...inputs].map(([name, basis]) => basisInputs(`QA/${name}`, basis))),
+    ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis))),
+  },
+  weights,
+  accumulate: Object.fromEntries(tracked.map((layer) => [`L/${layer.name}`, [layer.outputs, inputWidth(layer)]])),
+  build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
+    const { loss, layers } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical })
+    const result: Record<string, T> = { loss }
+    for (const { layer, input, delta } of layers) {
+      const basisA = inputs.get(inputName(layer))
+      const basisS = outputs.get(layer.name)
+      const toA = (x: T): T => (basisA === undefined ? x : rotate(ops, x, basisA, (b) => value(`QA/${inputName(layer)}.${b}`)))
+      const toS = (x: T): T => (basisS === undefined ? x : rotate(ops, x, basisS, (b) => value(`QS/${layer.name}.${b}`)))
+      const [i, o] = [inputWidth(layer), layer.outputs]
+      const byToken = i * i + o * o <= (i * o * (i + o)) / context
+      const rotated = byToken
+        ? ops.matmul(toS(delta), toA(input), { transA: true }) // [B, O, I']
+        : toA(ops.transpose(toS(ops.matmul(input, delta, { transA: true })), [0, 2, 1]))
+      result[`L/${layer.name}`] = ops.sumSquares(rotated, { axes: [0] })
+    }
+    return result
+  },
+})

@@ -1,0 +1,203 @@
+/**
+ * @file A factor set on disk (docs/method.md §3): what preconditions query gradients.
+ *
+ *     NAME/manifest.json            settings, checkpoint, progress, and the hash of the finished set
+ *          inputs/<n>.safetensors   Q_A and the spectrum of A, one file for each distinct input
+ *          layers/<n>.safetensors   Q_S, the spectrum of S, and the corrected eigenvalues Λ of each tracked layer
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { UserError } from '../base/index.js'
+import { readSafetensors, readTensor, readTensorExact, writeSafetensors, type LinearLayer, type TensorToWrite } from '../model/index.js'
+import { blockBounds, type Basis } from './basis.js'
+import { inputName, inputWidth } from './layers.js'
+
+export type Strategy = 'ekfac' | 'kfac' | 'diagonal' | 'identity'
+
+/** What a strategy is made of. */
+export const strategyParts: Readonly<Record<Strategy, { readonly bases: boolean; readonly eigenvalues: boolean }>> = {
+  ekfac: { bases: true, eigenvalues: true },
+  kfac: { bases: true, eigenvalues: false },
+  diagonal: { bases: false, eigenvalues: true },
+  identity: { bases: false, eigenvalues: false },
+}
+
+const formatVersion = 1
+
+const manifestSchema = z.object({
+  format: z.literal(formatVersion),
+  /** What identifies the set: the same settings go on where a fit stopped, others are refused. */
+  settings: z.object({
+    strategy: z.enum(['ekfac', 'kfac', 'diagonal', 'identity']),
+    empirical: z.boolean(),
+    blocks: z.int().positive(),
+    track: z.string(),
+    seed: z.int(),
+    context: z.int().positive(),
+    batchTokens: z.int().positive(),
+    long: z.enum(['split', 'truncate']),
+    documents: z.int().positive(),
+    checkpoint: z.string(),
+  }),
+  model: z.string(),
+  layers: z.array(z.object({ name: z.string(), outputs: z.int().positive(), inputs: z.int().positive(), bias: z.boolean(), input: z.string() })),
+  /** Documents of the topic that the fit draws on: the ends of its partitions when it began. */
+  ends: z.array(z.int().nonnegative()),
+  stage: z.enum(['covariances', 'eigenbases', 'eigenvalues', 'complete']),
+  /** Sequences and tokens that have gone into the factors, and documents that could not be used. */
+  sequences: z.int().nonnegative(),
+  tokens: z.int().nonnegative(),
+  unusable: z.int().nonnegative(),
+  /** sha256 over the files, when complete. */
+  hash: z.string().nullable(),
+})
+export type FactorManifest = z.infer<typeof manifestSchema>
+
+/** The factors of one layer, as preconditioning needs them. */
+export interface LayerFactors {
+  readonly layer: LinearLayer
+  /** Q_A and Q_S; null for strategies that stay in the parameter basis. */
+  readonly inputs: Basis | null
+  readonly outputs: Basis | null
+  /** Λ f32 [O, I'], in that basis; all zero for `identity`, whose Λ + λ is 1. */
+  readonly eigenvalues: Float32Array
+}
+
+const manifestPath = (folder: string): string => join(folder, 'manifest.json')
+
+/** @throws UserError if it is there but cannot be read; undefined if there is none */
+export const readManifest = async (folder: string): Promise<FactorManifest | undefined> => {
+  let text: string
+  try {
+    text = await readFile(manifestPath(folder), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw new UserError(`"${manifestPath(folder)}" cannot be read: ${(error as Error).message}`, { cause: error })
+  }
+  try {
+    return manifestSchema.parse(JSON.parse(text))
+  } catch (cause) {
+    throw new UserError(`"${manifestPath(folder)}" is not a factor set's manifest of format ${formatVersion}`, { fix: 'fit again under another --factors name', cause })
+  }
+}
+
+export const writeManifest = async (folder: string, manifest: FactorManifest): Promise<void> => {
+  await mkdir(join(folder, 'inputs'), { recursive: true })
+  await mkdir(join(folder, 'layers'), { recursive: true })
+  const temporary = `${manifestPath(folder)}.tmp`
+  await writeFile(temporary, `${JSON.stringify(manifest, null, 2)}\n`, { flush: true })
+  await rename(temporary, manifestPath(folder))
+}
+
+/** The file of a distinct input, and of a layer. Numbered: module names need not be fit for file names. */
+export const inputFile = (folder: string, manifest: FactorManifest, input: string): string =>
+  join(folder, 'inputs', `${[...new Set(manifest.layers.map((layer) => layer.input))].indexOf(input)}.safetensors`)
+export const layerFile = (folder: string, manifest: FactorManifest, layer: string, part: 'basis' | 'eigenvalues'): string =>
+  join(folder, 'layers', `${manifest.layers.findIndex(({ name }) => name === layer)}.${part}.safetensors`)
+
+export const writeBasis = async (path: string, { values, blocks, width }: Basis): Promise<void> => {
+  const vectors = blocks.map(({ size, vectors: data }, b): TensorToWrite => ({ name: `vectors.${b}`, dtype: 'F32', shape: [size, size], data: () => data }))
+  await writeSafetensors(path, [{ name: 'values', dtype: 'F64', shape: [width], data: () => values }, ...vectors])
+}
+
+export const readBasis = async (path: string, { width, blocks }: { readonly width: number; readonly blocks: number }): Promise<Basis> => {
+  const tensors = await readSafetensors(path)
+  const get = (name: string, shape: readonly number[]) => {
+    const info = tensors.get(name)
+    if (info === undefined || info.shape.join() !== shape.join()) throw new UserError(`"${path}" has no tensor "${name}" of shape [${shape.join(', ')}]`, { fix: 'fit again' })
+    return info
+  }
+  return {
+    width,
+    values: Float64Array.from(await readTensorExact(get('values', [width]))),
+    blocks: await Promise.all(blockBounds(width, blocks).map(async ({ from, size }, b) => ({ from, size, vectors: await readTensor(get(`vectors.${b}`, [size, size])) }))),
+  }
+}
+
+export const writeEigenvalues = (path: string, values: Float32Array, shape: readonly [number, number]): Promise<void> =>
+  writeSafetensors(path, [{ name: 'eigenvalues', dtype: 'F32', shape, data: () => values }])
+
+/**
+ * A finished factor set for a model of the same layers.
+ * @throws UserError if it is missing, unfinished, or of layers of other shapes
+ */
+export interface FactorSet {
+  readonly name: string
+  readonly manifest: FactorManifest
+  readonly hash: string
+  readonly layers: readonly LinearLayer[]
+  load(layer: LinearLayer): Promise<LayerFactors>
+}
+
+export const openFactors = async (folder: string, name: string, layers: readonly LinearLayer[]): Promise<FactorSet> => {
+  const found = await readManifest(folder)
+  const fit = `tributary fit --factors ${name} --model DIR --documents N`
+  if (found === undefined) throw new UserError(`there is no factor set "${name}" in this home`, { fix: fit })
+  const manifest: FactorManifest = found
+  if (manifest.hash === null) throw new UserError(`factor set "${name}" is unfinished (stage ${manifest.stage})`, { fix: `run the same "${fit}" again: it goes on where it stopped` })
+  const byName = new Map(layers.map((layer) => [layer.name, layer]))
+  const own = manifest.layers.map(({ name: layerName, outputs, inputs, bias }) => {
+    const layer = byName.get(layerName)
+    const has = layer === undefined ? 'has no such layer' : `has ${layer.outputs}×${layer.inputs}${layer.bias ? ' with bias' : ''}`
+    if (layer === undefined || layer.outputs !== outputs || layer.inputs !== inputs || layer.bias !== bias) {
+      throw new UserError(`factor set "${name}" was fitted on ${layerName} of ${outputs}×${inputs}${bias ? ' with bias' : ''}, but the model ${has}`, {
+        fix: `use the model that it was fitted on (${manifest.model}), or fit another set for this one`,
+      })
+    }
+    return layer
+  })
+  const { settings, hash } = manifest
+  return {
+    name,
+    manifest,
+    hash,
+    layers: own,
+    load: async (layer) => {
+      const shape = [layer.outputs, inputWidth(layer)] as const
+      const parts = strategyParts[settings.strategy]
+      const inputs = parts.bases ? await readBasis(inputFile(folder, manifest, inputName(layer)), { width: shape[1], blocks: settings.blocks }) : null
+      const outputs = parts.bases ? await readBasis(layerFile(folder, manifest, layer.name, 'basis'), { width: shape[0], blocks: settings.blocks }) : null
+      return { layer, inputs, outputs, eigenvalues: await eigenvaluesOf(layer, inputs, outputs) }
+    },
+  }
+
+  async function eigenvaluesOf(layer: LinearLayer, inputs: Basis | null, outputs: Basis | null): Promise<Float32Array> {
+    const columns = inputWidth(layer)
+    if (settings.strategy === 'identity') return new Float32Array(layer.outputs * columns)
+    if (settings.strategy === 'kfac' && inputs !== null && outputs !== null) {
+      return Float32Array.from({ length: layer.outputs * columns }, (_, n) => outputs.values[Math.floor(n / columns)] * inputs.values[n % columns])
+    }
+    const path = layerFile(folder, manifest, layer.name, 'eigenvalues')
+    const info = (await readSafetensors(path)).get('eigenvalues')
+    if (info === undefined || info.shape.join() !== [layer.outputs, columns].join()) throw new UserError(`"${path}" does not hold the eigenvalues of ${layer.name}`, { fix: 'fit again' })
+    return readTensor(info)
+  }
+}
+
+/** λ of docs/method.md §3.4: a factor on the mean of each layer's eigenvalues, or one value for all layers. */
+export type Damping = { readonly kind: 'relative'; readonly factor: number } | { readonly kind: 'absolute'; readonly value: number }
+
+/** λ of one layer. `identity` has Λ + λ = 1; so has a layer in which no document had any gradient. */
+export const dampingOf = (strategy: Strategy, eigenvalues: Float32Array, damping: Damping): number => {
+  if (strategy === 'identity') return 1
+  if (damping.kind === 'absolute') return damping.value
+  let sum = 0
+  for (const value of eigenvalues) sum += value
+  return sum === 0 ? 1 : (damping.factor * sum) / eigenvalues.length
+}
+
+/** sha256 over what the set computes with: its settings and the contents of its files. */
+export const hashFactors = async (folder: string, manifest: FactorManifest): Promise<string> => {
+  const hash = createHash('sha256').update(JSON.stringify(manifest.settings)).update(JSON.stringify(manifest.layers))
+  const { bases, eigenvalues } = strategyParts[manifest.settings.strategy]
+  const files = [
+    ...(bases ? new Set(manifest.layers.map(({ input }) => inputFile(folder, manifest, input))) : []),
+    ...(bases ? manifest.layers.map(({ name }) => layerFile(folder, manifest, name, 'basis')) : []),
+    ...(eigenvalues ? manifest.layers.map(({ name }) => layerFile(folder, manifest, name, 'eigenvalues')) : []),
+  ]
+  for (const file of files) for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
+  return hash.digest('hex')
+}

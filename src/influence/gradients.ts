@@ -1,0 +1,54 @@
+/**
+ * @file A batch's forward and backward pass, as far as attribution needs it: for every tracked layer its input ā and
+ * the gradient δ of the loss at its output (docs/method.md §2). Nothing below the lowest tracked layer is in the
+ * backward pass, and the output head works only on the rows that carry a loss.
+ */
+import type { LinearLayer, Model } from '../model/index.js'
+import { sampleLabels, tape, type Ops, type Variable } from '../tensor/index.js'
+
+export interface LayerGradient<T> {
+  readonly layer: LinearLayer
+  /** ā f32 [B, T, I'], I' = I + 1 with a bias; garbage where padded. */
+  readonly input: T
+  /** δ f32 [B, T, O], ∂L/∂y; zero where padded. */
+  readonly delta: T
+}
+
+export interface BatchGradients<T> {
+  /** L(z), nats, summed over predicted tokens: [B] */
+  readonly loss: T
+  /** In the order of the backward pass: last layer first. */
+  readonly layers: readonly LayerGradient<T>[]
+}
+
+/** What `value(name)` gives a program: the inputs of batch.ts. `sampled`: labels from the model's own distribution. */
+export const batchGradients = <T>(
+  ops: Ops<T>,
+  model: Model,
+  tracked: readonly LinearLayer[],
+  value: (name: string) => T,
+  weight: (name: string) => T,
+  { sampled = false }: { readonly sampled?: boolean } = {},
+): BatchGradients<T> => {
+  const names = new Set(tracked.map(({ name }) => name))
+  const seen: { readonly layer: LinearLayer; readonly input: T; readonly output: Variable<T> }[] = []
+  const { ops: recorded, constant, watch, gradients } = tape(ops)
+  const hidden = model.forward(recorded, (name) => constant(weight(name)), { tokens: constant(value('tokens')) }, (layer, x, compute) => {
+    const y = compute(x)
+    if (!names.has(layer.name)) return y
+    const output = watch(y)
+    seen.push({ layer, input: layer.bias ? ops.appendOne(x.value) : x.value, output })
+    return output
+  }) // [B, T, D]
+  const head = weight(model.head.weight)
+  const { logitScale } = model.head
+  const flat = recorded.reshape(hidden, [-1, model.width]) // [B·T, D]
+  const rows = recorded.takeRows(flat, constant(value('rows'))) // [N, D]
+  const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), { logitScale }) : value('labels')
+  const losses = recorded.tokenLosses(rows, constant(head), constant(labels), { logitScale }) // [N, 1]
+  const ones = ops.shift(ops.zerosLike(losses.value), 1)
+  const deltas = gradients(losses, ones, seen.map(({ output }) => output))
+  const column = ops.scatterRows(losses.value, value('rows'), ops.slice(flat.value, { axis: 1, from: 0, to: 1 })) // [B·T, 1]
+  const loss = ops.sum(ops.reshapeLike(column, value('tokens')), { axes: [1] }) // [B]
+  return { loss, layers: seen.map(({ layer, input }, i) => ({ layer, input, delta: deltas[i] })).reverse() }
+}

@@ -1,0 +1,91 @@
+/** @file Which join: the cheapest that fits in memory, for the model, the queries and the length of documents. */
+import { UserError } from '../base/index.js'
+import type { LinearLayer, Model } from '../model/index.js'
+import { joinCost, type JoinKind } from './joins.js'
+import { trackedParameters } from './layers.js'
+
+export interface PlanInput {
+  readonly model: Model
+  readonly tracked: readonly LinearLayer[]
+  readonly queries: number
+  /** R of the low-rank and k of the shared join. */
+  readonly rank: number
+  readonly sharedRank: number
+  /** T of a document, tokens of a batch. */
+  readonly context: number
+  readonly batchTokens: number
+  /** Bytes that weights, queries and a batch may take together. */
+  readonly memory: number
+}
+
+export interface PlannedJoin {
+  readonly kind: JoinKind
+  /** FLOP a token for the join alone, bytes of its queries, and bytes of everything. */
+  readonly flop: number
+  readonly bytes: number
+  readonly bytesTotal: number
+  readonly fits: boolean
+}
+
+export interface Plan {
+  readonly chosen: PlannedJoin
+  /** All three, cheapest first. */
+  readonly considered: readonly PlannedJoin[]
+  /** A sentence: which and why. */
+  readonly reason: string
+}
+
+/**
+ * FLOP a token of the model's forward and backward pass, attention and head included (the causal half of it), and of
+ * forming each document's gradient.
+ */
+export const modelFlop = (model: Model, tracked: readonly LinearLayer[], context: number): number => {
+  const lowest = Math.min(...tracked.map(({ block }) => block))
+  const above = model.layers.filter(({ block }) => block >= lowest)
+  const products = (layers: readonly LinearLayer[]): number => layers.reduce((sum, { inputs, outputs }) => sum + 2 * inputs * outputs, 0)
+  const attention = (blocks: number, passes: number): number => passes * blocks * 2 * context * model.heads * model.headDim * 0.625
+  return (
+    products(model.layers) + products(above) + 4 * model.vocabulary * model.width +
+    attention(model.blocks, 2) + attention(model.blocks - lowest, 4) + 2 * trackedParameters(tracked)
+  )
+}
+
+/** Bytes of weights as the engine holds them (twice: for the forward and the backward product) and of a batch's activations. */
+const modelBytes = ({ model, context, batchTokens }: PlanInput): number => {
+  const weights = [...model.weightShapes.values()].reduce((sum, shape) => sum + shape.reduce((product, d) => product * d, 1), 0)
+  const widths = model.layers.reduce((sum, { inputs, outputs }) => sum + inputs + outputs, 0)
+  const probabilities = model.blocks * model.heads * context * 0.625
+  const logits = 3 * model.vocabulary
+  return 4 * (3 * weights + Math.max(batchTokens, context) * (1.5 * widths + probabilities + logits / 2))
+}
+
+export const planJoin = (input: PlanInput, wanted: JoinKind | 'auto' = 'auto'): Plan => {
+  const { tracked, queries, rank, sharedRank, context, memory } = input
+  const base = modelBytes(input)
+  const kinds: readonly JoinKind[] = ['dense', 'low-rank', 'shared']
+  const considered = kinds
+    .map((kind): PlannedJoin => {
+      const cost = joinCost(kind, tracked, { queries, rank: kind === 'shared' ? sharedRank : rank }, context)
+      return { kind, ...cost, bytesTotal: base + cost.bytes, fits: base + cost.bytes <= memory }
+    })
+    .sort((a, b) => a.flop - b.flop)
+  const show = ({ kind, flop, bytesTotal }: PlannedJoin): string => `${kind} ${(flop / 1e6).toPrecision(3)} MFLOP a token, ${gib(bytesTotal)}`
+  if (wanted !== 'auto') {
+    const chosen = considered.find(({ kind }) => kind === wanted) ?? considered[0]
+    return { chosen, considered, reason: `${wanted}, as asked for: ${show(chosen)}` }
+  }
+  const chosen = considered.find(({ fits }) => fits)
+  if (chosen === undefined) {
+    const least = considered.reduce((a, b) => (a.bytesTotal <= b.bytesTotal ? a : b))
+    throw new UserError(`no join fits in ${gib(memory)}: ${considered.map(show).join('; ')}`, {
+      fix: `--memory ${Math.ceil(least.bytesTotal / 2 ** 30)}GiB, a smaller --batch-tokens or --context, fewer queries, or --track fewer layers`,
+    })
+  }
+  const others = considered.filter((join) => join !== chosen)
+  const reason =
+    `${chosen.kind}: ${show(chosen)}, the cheapest of those that fit in ${gib(memory)} ` +
+    `(${others.map((join) => `${show(join)}${join.fits ? '' : ', does not fit'}`).join('; ')}; the model itself ${(modelFlop(input.model, tracked, context) / 1e6).toPrecision(3)} MFLOP a token)`
+  return { chosen, considered, reason }
+}
+
+const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(bytes < 10 * 2 ** 30 ? 2 : 0)} GiB`

@@ -1,0 +1,59 @@
+/**
+ * @file What an engine is: it compiles a description of a computation over `Ops<T>` into a program and runs it off
+ * the main thread.
+ */
+import type { Ops } from './ops.js'
+
+/** A tensor on its way in or out of a program: row-major data and its shape. */
+export type TensorData =
+  | { readonly type: 'float32'; readonly shape: readonly number[]; readonly data: Float32Array }
+  | { readonly type: 'int64'; readonly shape: readonly number[]; readonly data: BigInt64Array }
+
+/** A weight that lies in a file: `length` bytes at `offset`, row-major, little-endian. */
+export interface StoredTensor {
+  readonly name: string
+  /** Floats of 2, 4 or 8 bytes; others are refused when a program is compiled. */
+  readonly dtype: string
+  readonly shape: readonly number[]
+  readonly path: string
+  readonly offset: number
+  readonly length: number
+}
+
+export interface InputSpec {
+  readonly type: 'float32' | 'int64'
+  /** Known lengths, or names (`B`, `T`) of lengths known when the program runs. */
+  readonly shape: readonly (number | string)[]
+}
+
+export interface ProgramSpec {
+  /** Said in errors and debug output. */
+  readonly name: string
+  /** Given with a run, or bound to the program beforehand. */
+  readonly inputs: Readonly<Record<string, InputSpec>>
+  readonly weights: ReadonlyMap<string, StoredTensor>
+  /** The computation. Called once (traced) or for every run (eager), with whatever handles the engine uses. */
+  readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
+  /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */
+  readonly accumulate?: Readonly<Record<string, readonly number[]>>
+}
+
+export interface Program extends AsyncDisposable {
+  /** Keeps inputs for all later runs: query caches, eigenbases. Their buffers move to the engine. */
+  bind(inputs: Readonly<Record<string, TensorData>>): Promise<void>
+  /**
+   * One run with all inputs that are not bound; their buffers move to the engine. Rejects with the engine's message
+   * and the program's name.
+   */
+  run(inputs: Readonly<Record<string, TensorData>>): Promise<Readonly<Record<string, TensorData>>>
+  /** The sums so far, float64, shared with the engine: read or set them only between runs. */
+  readonly sums: Readonly<Record<string, Float64Array>>
+  /** Nodes of the compiled graph, for debug output. */
+  readonly nodes: number
+}
+
+export interface Engine extends AsyncDisposable {
+  readonly name: string
+  readonly threads: number
+  compile(spec: ProgramSpec): Promise<Program>
+}

@@ -1,0 +1,128 @@
+/**
+ * @file `Ops<Value>` by tracing: each operation adds nodes to an ONNX graph. Shapes stay unknown until the graph
+ * runs; what needs one reads it inside the graph.
+ *
+ * `FusedMatMul`, `QuickGelu`, `SimplifiedLayerNormalization` and `RotaryEmbedding` are ONNX Runtime's own operators
+ * (docs/ContribOperators.md there); the others are ONNX opset 17.
+ */
+import { composites } from '../../composites.js'
+import type { Ops, Primitives } from '../../ops.js'
+import type { GraphBuilder, Value } from './graph.js'
+
+const microsoft = 'com.microsoft'
+/** Beyond any axis: ONNX cuts a slice's end at the axis's length. */
+const end = Number.MAX_SAFE_INTEGER
+
+export interface OnnxOptions {
+  /** Row blocks of causal attention; more compute less and run at a lower rate. */
+  readonly attentionBlocks?: number
+  /** Row blocks of the output head; more hold fewer logits at a time. */
+  readonly headBlocks?: number
+}
+
+export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4 }: OnnxOptions = {}): Ops<Value> => {
+  const node = (op: string, inputs: readonly Value[], attributes: Parameters<GraphBuilder['node']>[2] = {}, domain = ''): Value =>
+    graph.node(op, inputs, attributes, { domain })[0]
+  const ints = (...values: readonly number[]): Value => graph.constant('int64', values, [values.length])
+  const int = (value: number): Value => graph.constant('int64', [value], [])
+  const float = (value: number): Value => graph.constant('float32', [value], [])
+  const shape = (x: Value): Value => node('Shape', [x])
+  /** The length of an axis: int64 [1]. */
+  const length = (x: Value, axis: number): Value => node('Gather', [shape(x), ints(axis)], { axis: 0 })
+  const slice = (x: Value, axis: number, from: Value, to: Value): Value => node('Slice', [x, from, to, ints(axis)])
+  /** int64 [1]: ⌊length·i/of⌋ */
+  const bound = (x: Value, axis: number, i: number, of: number): Value =>
+    i === 0 ? ints(0) : i === of ? ints(end) : node('Div', [node('Mul', [length(x, axis), ints(i)]), ints(of)])
+
+  const primitives: Primitives<Value> = {
+    blocks: { attention: attentionBlocks, head: headBlocks },
+    constant: (values, dimensions, kind = 'float') => graph.constant(kind === 'float' ? 'float32' : 'int64', values, dimensions),
+    add: (x, y) => node('Add', [x, y]),
+    sub: (x, y) => node('Sub', [x, y]),
+    mul: (x, y) => node('Mul', [x, y]),
+    div: (x, y) => node('Div', [x, y]),
+    scale: (x, factor) => (factor === -1 ? node('Neg', [x]) : node('Mul', [x, float(factor)])),
+    shift: (x, term) => node('Add', [x, float(term)]),
+    exp: (x) => node('Exp', [x]),
+    tanh: (x) => node('Tanh', [x]),
+    sigmoid: (x) => node('Sigmoid', [x]),
+    erf: (x) => node('Erf', [x]),
+    rsqrt: (x) => node('Reciprocal', [node('Sqrt', [x])]),
+    matmul: (x, y, { transA = false, transB = false, alpha = 1 } = {}) =>
+      !transA && !transB && alpha === 1
+        ? node('MatMul', [x, y])
+        : node('FusedMatMul', [x, y], { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } }, microsoft),
+    sum: (x, { axes, keep = false }) => node('ReduceSum', [x, ints(...axes)], { keepdims: Number(keep) }),
+    sumSquares: (x, { axes, keep = false }) => node('ReduceSumSquare', [x], { axes, keepdims: Number(keep) }),
+    meanLast: (x) => node('ReduceMean', [x], { axes: [-1], keepdims: 1 }),
+    softmax: (x) => node('Softmax', [x], { axis: -1 }),
+    logSumExp: (x) => {
+      const most = node('ReduceMax', [x], { axes: [-1], keepdims: 1 })
+      const sum = node('ReduceSum', [node('Exp', [node('Sub', [x, most])]), ints(-1)], { keepdims: 1 })
+      return node('Add', [most, node('Log', [sum])])
+    },
+    reshape: (x, dimensions) => node('Reshape', [x, ints(...dimensions)]),
+    reshapeLike: (x, like) => node('Reshape', [x, shape(like)]),
+    transpose: (x, permutation) => node('Transpose', [x], { perm: permutation }),
+    part: (x, { axis, from, to, of }) => slice(x, axis, bound(x, axis, from, of), bound(x, axis, to, of)),
+    slice: (x, { axis, from, to }) => slice(x, axis, ints(from), ints(Number.isFinite(to) ? to : end)),
+    concat: (xs, axis) => (xs.length === 1 ? xs[0] : node('Concat', xs, { axis })),
+    cutLike: (x, before, like, axis) => {
+      const from = before.reduce((sum, b) => node('Add', [sum, length(b, axis)]), ints(0))
+      return slice(x, axis, from, node('Add', [from, length(like, axis)]))
+    },
+    zerosLike: (x) => node('Expand', [float(0), shape(x)]),
+    // Pad wants a pair of counts for every axis; a rank that the graph knows only when it runs needs Concat instead.
+    appendOne: (x) => {
+      const one = node('Expand', [float(1), node('Concat', [node('Slice', [shape(x), ints(0), ints(-1)]), ints(1)], { axis: 0 })])
+      return node('Concat', [x, one], { axis: -1 })
+    },
+    gather: (table, ids) => node('Gather', [table, ids], { axis: 0 }),
+    scatterRows: (x, rows, like) => node('ScatterND', [node('Expand', [float(0), shape(like)]), node('Unsqueeze', [rows, ints(-1)]), x]),
+    causalBias: (like, window) => {
+      const at = positions(like)
+      const distance = node('Sub', [node('Unsqueeze', [at, ints(1)]), node('Unsqueeze', [at, ints(0)])]) // [T, T], i − j
+      const future = node('Less', [distance, int(0)])
+      const hidden = window === undefined ? future : node('Or', [future, node('GreaterOrEqual', [distance, int(window)])])
+      return node('Where', [hidden, float(-Infinity), float(0)])
+    },
+    positions: (like) => positions(like),
+    sampleRows: (probabilities, u) => sampleRows(probabilities, u),
+  }
+
+  const positions = (like: Value): Value => node('Range', [int(0), node('Squeeze', [length(like, 1), ints(0)]), int(1)])
+
+  /**
+   * In two steps, since a cumulative sum over the whole vocabulary is slow and inexact: the chunk of the row in which
+   * the distribution function passes u, then the place in that chunk.
+   */
+  const sampleRows = (probabilities: Value, u: Value): Value => {
+    const width = 256
+    const count = node('Div', [node('Add', [length(probabilities, -1), ints(width - 1)]), ints(width)]) // chunks C, [1]
+    const missing = node('Sub', [node('Mul', [count, ints(width)]), length(probabilities, -1)])
+    const padded = node('Pad', [probabilities, node('Concat', [ints(0, 0, 0), missing], { axis: 0 })])
+    const rows = length(probabilities, 0)
+    const chunks = node('Reshape', [padded, node('Concat', [rows, count, ints(width)], { axis: 0 })]) // [N, C, 256]
+    const upTo = node('CumSum', [node('ReduceSum', [chunks, ints(-1)], { keepdims: 0 }), int(-1)]) // [N, C]
+    const passed = (sums: Value, at: Value): Value =>
+      node('ReduceSum', [node('Cast', [node('LessOrEqual', [sums, at])], { to: 7 }), ints(-1)], { keepdims: 1 }) // int [N, 1]
+    // Rounding may leave the last sum below u.
+    const chunk = node('Min', [passed(upTo, u), node('Sub', [count, ints(1)])]) // [N, 1]
+    const before = node('GatherElements', [node('Pad', [upTo, ints(0, 1, 0, 0)]), chunk], { axis: 1 }) // sum of earlier chunks
+    const row = node('Unsqueeze', [node('Range', [int(0), node('Squeeze', [rows, ints(0)]), int(1)]), ints(1)])
+    const flat = node('Reshape', [chunks, ints(-1, width)]) // [N·C, 256]
+    const one = node('Gather', [flat, node('Squeeze', [node('Add', [node('Mul', [row, count]), chunk]), ints(1)])], { axis: 0 }) // [N, 256]
+    const within = passed(node('CumSum', [one, int(-1)]), node('Sub', [u, before]))
+    const index = node('Add', [node('Mul', [chunk, ints(width)]), node('Min', [within, ints(width - 1)])])
+    const last = node('Sub', [length(probabilities, -1), ints(1)])
+    return node('Squeeze', [node('Min', [index, last]), ints(1)])
+  }
+
+  return {
+    ...primitives,
+    ...composites(primitives),
+    rmsNorm: (x, gamma, { epsilon }) => node('SimplifiedLayerNormalization', [x, gamma], { axis: -1, epsilon: { float: epsilon }, stash_type: 1 }),
+    layerNorm: (x, gamma, beta, { epsilon }) =>
+      node('LayerNormalization', beta === undefined ? [x, gamma] : [x, gamma, beta], { axis: -1, epsilon: { float: epsilon } }),
+  }
+}

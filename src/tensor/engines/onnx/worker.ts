@@ -1,0 +1,94 @@
+/**
+ * @file The engine's thread: holds ONNX Runtime sessions, runs them one at a time, keeps bound tensors and float64
+ * sums. Answers each request in order, with its outputs or with what went wrong.
+ */
+import { parentPort } from 'node:worker_threads'
+import { InferenceSession, Tensor } from 'onnxruntime-node'
+import type { TensorData } from '../../engine.js'
+
+export type Request =
+  | {
+      readonly kind: 'compile'
+      readonly id: number
+      readonly model: Uint8Array
+      readonly folder: string | undefined
+      readonly threads: number
+      readonly sums: Readonly<Record<string, Float64Array>>
+    }
+  | { readonly kind: 'bind' | 'run'; readonly id: number; readonly inputs: Readonly<Record<string, TensorData>> }
+  | { readonly kind: 'dispose'; readonly id: number }
+
+export interface Reply {
+  readonly outputs?: Readonly<Record<string, TensorData>>
+  readonly problem?: string
+}
+
+interface Session {
+  readonly session: InferenceSession
+  readonly bound: Record<string, Tensor>
+  readonly sums: Readonly<Record<string, Float64Array>>
+}
+
+const sessions = new Map<number, Session>()
+
+const answer = async (request: Request): Promise<Reply> => {
+  if (request.kind === 'compile') {
+    const { id, model, folder, threads, sums } = request
+    const session = await InferenceSession.create(model, {
+      intraOpNumThreads: threads,
+      interOpNumThreads: 1,
+      executionMode: 'sequential',
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: 3,
+      // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
+      extra: { session: { set_denormal_as_zero: '1', ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }) } },
+    })
+    sessions.set(id, { session, bound: {}, sums })
+    return {}
+  }
+  const held = sessions.get(request.id)
+  if (held === undefined) return { problem: `no program ${request.id}` }
+  if (request.kind === 'dispose') {
+    sessions.delete(request.id)
+    await held.session.release()
+    return {}
+  }
+  const feeds = Object.fromEntries(Object.entries(request.inputs).map(([name, tensor]) => [name, tensorOf(tensor)]))
+  if (request.kind === 'bind') {
+    Object.assign(held.bound, feeds)
+    return {}
+  }
+  const results = await held.session.run({ ...held.bound, ...feeds })
+  const outputs: Record<string, TensorData> = {}
+  for (const [name, tensor] of Object.entries(results)) {
+    const sums = held.sums[name]
+    if (sums === undefined) outputs[name] = dataOf(name, tensor)
+    else addTo(sums, tensor.data as Float32Array, name)
+    tensor.dispose()
+  }
+  return { outputs }
+}
+
+const tensorOf = ({ type, data, shape }: TensorData): Tensor =>
+  type === 'float32' ? new Tensor('float32', data, shape) : new Tensor('int64', data, shape)
+
+const dataOf = (name: string, { type, data, dims }: Tensor): TensorData => {
+  if (type === 'float32') return { type, shape: dims, data: Float32Array.from(data as Float32Array) }
+  if (type === 'int64') return { type, shape: dims, data: BigInt64Array.from(data as BigInt64Array) }
+  throw new TypeError(`output "${name}" is ${type}`)
+}
+
+const addTo = (sums: Float64Array, terms: Float32Array, name: string): void => {
+  if (sums.length !== terms.length) throw new RangeError(`output "${name}" has ${terms.length} numbers, its sum ${sums.length}`)
+  for (let i = 0; i < terms.length; i++) sums[i] += terms[i]
+}
+
+// One request at a time, in order of arrival: ONNX Runtime blocks this thread anyway.
+let last: Promise<void> = Promise.resolve()
+parentPort?.on('message', (request: Request) => {
+  last = last.then(async () => {
+    const reply = await answer(request).catch((error: unknown): Reply => ({ problem: error instanceof Error ? error.message : String(error) }))
+    const buffers = Object.values(reply.outputs ?? {}).map(({ data }) => data.buffer as ArrayBuffer)
+    parentPort?.postMessage(reply, buffers)
+  })
+})
