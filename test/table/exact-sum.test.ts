@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { uniforms } from '../../src/base/index.js'
 import { ExactSums, exactProduct, gridMin, rangeOf, type Range } from '../../src/table/exact-sum.js'
 
 /** Any finite f32: zeros, subnormals and the greatest too. */
@@ -90,6 +91,16 @@ test('many products of one sign carry: 20,000 of the greatest, and 20,000 cancel
   for (let i = 0; i < 20; i++) sums.addDot(0, negative, 0, 1000, 1000, range, range)
   assert.equal(sums.integer(0), 0n)
   assert.deepEqual(sums.serialize(0, 1), new Uint8Array(1))
+})
+
+test('20,000 products that fill a limb to its brim overflow nothing', () => {
+  const next = uniforms(3)
+  const values = Float64Array.from({ length: 1000 }, () => Math.fround(2 ** 30 * (1 - next() / 16)))
+  const products = Array.from(values, (x): readonly [number, number] => [x, x])
+  const sums = new ExactSums(1)
+  const range: Range = { top: 30, low: 6 } // products below 2^60, the end of limb 8
+  for (let i = 0; i < 20; i++) sums.addDot(0, values, 0, 0, 1000, range, range)
+  assert.equal(sums.integer(0), 20n * exact(products))
 })
 
 test('damaged bytes are refused', () => {

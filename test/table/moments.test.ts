@@ -113,6 +113,23 @@ test('correlations, means and variances over 1,000 documents are those of two pa
   check(normed, (query) => batch.map((z) => Math.fround(z.influence[query] / z.gradientNorm)))
 })
 
+test('700 documents give the exact sums and one sequence of bytes in batches of 1, 100, 128 and 300', () => {
+  const next = normals(11)
+  const batch = Array.from({ length: 700 }, () =>
+    document([next(), next() * 1e-6 * Math.exp(5 * next()), next() * 1e6], 1 + Math.abs(next())),
+  )
+  const expected = rowsOf(momentsOf(batch))
+  for (const size of [1, 100, 128, 300]) {
+    const moments = new RunningMoments(queries)
+    for (let from = 0; from < batch.length; from += size) moments.insert(batch.slice(from, from + size))
+    assert.deepEqual(rowsOf(moments), expected)
+  }
+  const { raw } = momentsOf(batch)
+  for (let i = 0; i < queries; i++)
+    for (let j = 0; j < queries; j++)
+      assert.equal(raw.sumOfProducts(i, j), exactly(batch, (z) => z.influence[i], (z) => z.influence[j]))
+})
+
 test('a correlation stands where f64 sums would cancel: 1 beside an offset of 2^20', () => {
   const batch = [1, 2, 3].map((x) => document([2 ** 20 + x / 8, -x, 5]))
   const { raw } = momentsOf(batch)

@@ -149,6 +149,28 @@ test('only queries whose tables changed are taken', () => {
   assert.deepEqual(tables.takeChanged(), [])
 })
 
+test('a tie with the last row enters by its id, into each of the four tables', () => {
+  for (const scores of [[1], [-1]]) {
+    const tables = new RunningTables({ queries: 1, k: 1 })
+    tables.insert([{ ...at('y', ...scores), gradientNorm: 2 }])
+    tables.insert([{ ...at('x', ...scores), gradientNorm: 2 }, { ...at('z', ...scores), gradientNorm: 2 }])
+    for (const table of Object.values(tables.tables(0))) assert.deepEqual(table.map((row: Row) => row.document), ['x'])
+  }
+  // Each table alone: only one of the four would let the tie in.
+  const full = [at('t', 8), at('b', -8), { ...at('tn', 2), gradientNorm: 0.125 }, { ...at('bn', -2), gradientNorm: 0.125 }]
+  const ties: [keyof QueryTables, Scored][] = [
+    ['top', { ...at('a', 8), gradientNorm: 100 }],
+    ['bottom', { ...at('a', -8), gradientNorm: 100 }],
+    ['topNormed', { ...at('a', 1), gradientNorm: 0.0625 }],
+    ['bottomNormed', { ...at('a', -1), gradientNorm: 0.0625 }],
+  ]
+  for (const [kind, tie] of ties) {
+    const tables = new RunningTables({ queries: 1, k: 1 })
+    tables.insert([...full, tie])
+    assert.equal(tables.tables(0)[kind][0].document, 'a', kind)
+  }
+})
+
 test('rows come back as they were read', () => {
   const tables = new RunningTables({ queries: 1, k: 2 })
   tables.insert([at('a', 1), at('b', -2), at('c', 3)])
