@@ -16,13 +16,17 @@
  * One process opens a folder once, however many logs it asks for: two environments over one file in one process lose
  * locks, and a synchronous transaction of one would wait for ever for an asynchronous one of the other.
  */
-import { accessSync, constants, existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import {
+  accessSync, closeSync, constants, existsSync, fsyncSync, mkdirSync, openSync, readSync, realpathSync, rmSync, statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { open, type Database, type RootDatabase } from 'lmdb'
 import { UserError } from '../base/index.js'
 
-/** The file of an LMDB environment in its folder. */
+/** The files of an LMDB environment in its folder. */
 const DATA = 'data.mdb'
+const LOCK = 'lock.mdb'
 
 /** The tables of a log; embedded.ts says what is in each. */
 export interface Tables {
@@ -79,20 +83,21 @@ export const openEnvironment = (directory: string, readonly: boolean): Environme
 }
 
 const openFirst = (path: string, readonly: boolean): Shared => {
-  // A reader too opens for writing where it may: LMDB's mode for readers lacks the sharing within a process.
-  const writable = isWritable(path)
-  if (!writable && !readonly) throw Object.assign(new Error('Permission denied'), { code: EACCES })
+  // lmdb-js 3.5 ends the process with SIGSEGV when LMDB refuses to open: what it would refuse is looked for before.
+  const readOnly = !mayWrite(path, readonly)
+  if (!readOnly && sizeOf(join(path, DATA)) === 0) probeRoom(path)
+  refuseDamaged(path)
   const root = open({
     path,
     noSubdir: false,
     encoding: 'binary',
     maxDbs: 16,
-    maxReaders: 512,
+    maxReaders: READERS_MAX,
     overlappingSync: false,
-    readOnly: !writable,
+    // A reader too opens for writing where it may: then it shares the environment of a writer in this process.
+    readOnly,
   })
   try {
-    refuseCutShort(root, path)
     return { root, tables: openTables(root, path, !readonly), uses: 0 }
   } catch (error) {
     void root.close()
@@ -100,25 +105,78 @@ const openFirst = (path: string, readonly: boolean): Shared => {
   }
 }
 
-const isWritable = (path: string): boolean => {
+/** Whether the files can be opened for writing. Throws if they cannot and that is not enough. */
+const mayWrite = (path: string, readonly: boolean): boolean => {
+  const data = refusal(join(path, DATA))
+  // A reader enters itself in the lock file, unless the whole file system is for reading only.
+  const lock = refusal(join(path, LOCK))
+  if (data === undefined && lock === undefined) return true
+  if (readonly && (lock === undefined || lock.code === 'EROFS')) return false
+  throw data ?? lock
+}
+
+const refusal = (path: string): NodeJS.ErrnoException | undefined => {
   try {
-    for (const file of [path, join(path, DATA), join(path, 'lock.mdb')]) if (existsSync(file)) accessSync(file, constants.W_OK)
-    return true
-  } catch {
-    return false
+    accessSync(existsSync(path) ? path : dirname(path), constants.R_OK | constants.W_OK)
+    return undefined
+  } catch (error) {
+    return error as NodeJS.ErrnoException
   }
 }
 
-/** A data file shorter than its own account of itself ends the process with SIGBUS when it is read: better say so. */
-const refuseCutShort = (root: RootDatabase, path: string): void => {
-  const stats = root.getStats() as { readonly root?: { readonly lastPageNumber?: number; readonly pageSize?: number } }
-  const { lastPageNumber, pageSize } = stats.root ?? {}
-  if (lastPageNumber === undefined || pageSize === undefined) return
-  const wanted = (lastPageNumber + 1) * pageSize
-  const { size } = statSync(join(path, DATA))
+/** Throws ENOSPC while that is still an error: LMDB maps the lock file, and touching a page with no room is a signal. */
+const probeRoom = (path: string): void => {
+  const probe = join(path, `probe-${process.pid}`)
+  try {
+    const file = openSync(probe, 'w')
+    try {
+      writeSync(file, Buffer.alloc(PROBE_BYTES, 1))
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+  } finally {
+    rmSync(probe, { force: true })
+  }
+}
+
+/**
+ * Looks at both meta pages as LMDB would (64-bit, little-endian; u32 each unless said): 24 magic, 28 version, 48 page
+ * size, u64 144 last page, u64 152 transaction. A data file shorter than its own account of itself would end the
+ * process with SIGBUS when it is read.
+ */
+const refuseDamaged = (path: string): void => {
+  const data = join(path, DATA)
+  const size = sizeOf(data)
+  if (size === 0 || !['x64', 'arm64'].includes(process.arch)) return // new, or laid out otherwise
+  const metas = Buffer.alloc(META_BYTES * 2)
+  const file = openSync(data, 'r')
+  try {
+    readSync(file, metas, 0, META_BYTES, 0)
+    readSync(file, metas, META_BYTES, META_BYTES, metas.readUInt32LE(48))
+  } finally {
+    closeSync(file)
+  }
+  const [first, second] = [metas.subarray(0, META_BYTES), metas.subarray(META_BYTES)]
+  if (first.readUInt32LE(24) !== MDB_MAGIC || second.readUInt32LE(24) !== MDB_MAGIC)
+    throw corrupted(path, `${DATA} is not a file of LMDB`)
+  if (first.readUInt32LE(28) !== MDB_VERSION)
+    throw new UserError(`the log at "${path}" has LMDB's data format ${first.readUInt32LE(28)}, not ${MDB_VERSION}`,
+      { fix: 'use the version of tributary that wrote it, or another --home' })
+  const newest = first.readBigUInt64LE(152) >= second.readBigUInt64LE(152) ? first : second
+  const wanted = (Number(newest.readBigUInt64LE(144)) + 1) * newest.readUInt32LE(48)
   if (size + SLACK_BYTES < wanted) throw corrupted(path, `${DATA} has ${size} bytes and should have ${wanted}`)
 }
 
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0
+
+const META_BYTES = 176
+const MDB_MAGIC = 0xbeefc0de
+const MDB_VERSION = 2
+/** Processes and threads that read at once; 64 bytes of the lock file each. */
+const READERS_MAX = 512
+/** Room that a new log needs at the least. */
+const PROBE_BYTES = 1 << 20
 /** LMDB may leave the file's last pages unwritten if they were freed in the transaction that took them. */
 const SLACK_BYTES = 16 << 20
 
@@ -146,6 +204,8 @@ const openTables = (root: RootDatabase, path: string, create: boolean): Tables =
 /* ---------------------------------------------------- the errors --------------------------------------------------- */
 
 const EACCES = 13
+/** Also of a full disk: LMDB says so when the disk took the first part of a write. */
+const EIO = 5
 const MDB_MAP_FULL = -30792
 const DISK_FULL = new Set([28 /* ENOSPC */, 122 /* EDQUOT, Linux */, 69 /* EDQUOT, macOS */, 27 /* EFBIG */, MDB_MAP_FULL])
 const NOT_ALLOWED = new Set([EACCES, 1 /* EPERM */, 30 /* EROFS */])
@@ -165,6 +225,10 @@ export const explained = (error: unknown, directory: string): unknown => {
   if (DISK_FULL.has(number))
     return new UserError(`the disk of the log at "${directory}" is full (${error.message}); nothing of this write was ` +
       'kept, everything before it was', { fix: `make room on the disk of ${dirname(directory)} and start again`, cause: error })
+  if (number === EIO)
+    return new UserError(`the log at "${directory}" could not be written: the disk is full or failing (${error.message}); ` +
+      'nothing of this write was kept, everything before it was',
+      { fix: `make room on the disk (df -h "${directory}") or mend it, and start again`, cause: error })
   if (NOT_ALLOWED.has(number))
     return new UserError(`no permission to write the log at "${directory}" (${error.message})`,
       { fix: `give this user write permission (chown -R or chmod -R u+rwX "${directory}") or use another --home`, cause: error })

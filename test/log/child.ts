@@ -4,7 +4,7 @@
  */
 import { runId } from '../../src/base/index.js'
 import { embeddedLog, type Log } from '../../src/log/index.js'
-import { document, tables } from './contract.js'
+import { document, tables } from './records.js'
 
 const [command, home, ...rest] = process.argv.slice(2)
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`)

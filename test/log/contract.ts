@@ -21,26 +21,12 @@ import {
   type TopicName,
   type TopicValues,
 } from '../../src/log/index.js'
+import { BOUNDS, RUN, document, tables } from './records.js'
 
 /** A place for a log that outlives its openings. */
 export interface LogHome {
   open(): Promise<Log>
   destroy(): Promise<void>
-}
-
-export const BOUNDS = { recordsMax: 1000, bytesMax: 1 << 24 }
-export const RUN = runId('run-1')
-
-export const document = (id: string, text: string | null = `text of ${id}`): NewRecord<'documents'> => ({
-  topic: 'documents',
-  key: keyOf('web', id),
-  value: { id, idGiven: true, source: 'web', text, tokens: null, shard: 'a.jsonl', index: 0, extra: null },
-})
-
-export const tables = (partition: number, score: number, query = 'q', run: string = RUN): NewRecord<'tables'> => {
-  const top = [{ document: 'd', source: 'web', piece: 0, score, partition, offset: 0 }]
-  const value: TablesValue = { run, query, partition, k: 1, top, bottom: [], topNormed: [], bottomNormed: [] }
-  return { topic: 'tables', key: keyOf(run, query, partition), value }
 }
 
 const influence = (partition: number, offset: number): NewRecord<'influence'> => ({
