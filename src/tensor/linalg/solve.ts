@@ -1,29 +1,44 @@
 /**
- * @file The symmetric eigenproblem of one matrix on one thread: tridiagonalise, solve, transform back.
+ * @file The symmetric eigenproblem of one matrix on one thread: reduce to tridiagonal form, solve that by divide and
+ * conquer, transform the eigenvectors back.
  */
-import { implicitQl } from './ql.js'
+import { divideAndConquer, divideRoom } from './divide.js'
 import { symmetrised, type Eigen } from './eigen.js'
+import { Kernels, type Operand } from './kernels.js'
+import { transformBack, transformBackRoom, tridiagonalise, tridiagonaliseRoom } from './tridiagonal.js'
+
+/** One per thread: its memory stays for the next matrix. */
+let kernels: Kernels | undefined
 
 /**
  * A = V diag(values) Vᵀ.
  * @param matrix f64 [n, n], row-major, finite; (A + Aᵀ)/2 is decomposed. Not changed.
  */
 export const decompose = (matrix: Float64Array, n: number): Eigen => {
-  const a = symmetrised(matrix, n)
-  const scale = scaleToOne(a)
-  const d = new Float64Array(n)
-  const e = new Float64Array(n)
-  const tau = new Float64Array(n)
-  tridiagonalise(a, n, { d, e, tau })
-  const z = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) z[i * n + i] = 1
-  implicitQl(d, e, z, { at: 0, n, stride: n })
-  transformBack(z, a, n, tau)
-  const order = Array.from(d.keys()).sort((i, j) => d[i] - d[j])
-  const vectors = new Float64Array(n * n)
-  for (let j = 0; j < n; j++) for (let i = 0; i < n; i++) vectors[i * n + j] = z[order[j] * n + i]
-  return { values: Float64Array.from(order, (i) => d[i] * scale), vectors }
+  if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) }
+  kernels ??= new Kernels()
+  const stride = strideFor(n)
+  const square = (n + 8) * stride
+  const work = Math.max(tridiagonaliseRoom(stride), divideRoom(n, stride), transformBackRoom(n, stride))
+  kernels.reserve(2 * square + 3 * work)
+
+  const a: Operand = { at: kernels.take(square), stride }
+  const z: Operand = { at: kernels.take(square), stride }
+  const symmetric = symmetrised(matrix, n)
+  const scale = scaleToOne(symmetric)
+  for (let i = 0; i < n; i++) kernels.numbers.set(symmetric.subarray(i * n, (i + 1) * n), a.at + i * stride)
+
+  const { diagonal, off, tau } = tridiagonalise(kernels, n, a)
+  const order = divideAndConquer(kernels, { d: diagonal, e: off }, z)
+  transformBack(kernels, n, z, a, tau)
+  return { values: Float64Array.from(order, (i) => diagonal[i] * scale), vectors: columns(kernels.numbers, z, order) }
 }
+
+/**
+ * An odd number of cache lines, with room for 4 numbers more: rows are aligned, and rows of large matrices don't fall
+ * on the same sets of the cache.
+ */
+const strideFor = (n: number): number => 8 * (Math.ceil((n + 4) / 8) | 1)
 
 /** Scales by a power of two to a largest entry in [½, 1); entries that are negligible beside it become zero. */
 const scaleToOne = (a: Float64Array): number => {
@@ -40,52 +55,15 @@ const scaleToOne = (a: Float64Array): number => {
   return 2 ** exponent
 }
 
-const tridiagonalise = (
-  a: Float64Array,
-  n: number,
-  { d, e, tau }: { d: Float64Array; e: Float64Array; tau: Float64Array },
-): void => {
-  const w = new Float64Array(n)
-  for (let k = 0; k < n; k++) {
-    d[k] = a[k * n + k]
-    if (k === n - 1) break
-    const row = k * n
-    let square = 0
-    for (let j = k + 2; j < n; j++) square += a[row + j] ** 2
-    const alpha = a[row + k + 1]
-    if (square === 0) {
-      e[k] = alpha
-      continue
-    }
-    const beta = alpha < 0 ? Math.sqrt(alpha * alpha + square) : -Math.sqrt(alpha * alpha + square)
-    e[k] = beta
-    tau[k] = (beta - alpha) / beta
-    a[row + k + 1] = 1
-    for (let j = k + 2; j < n; j++) {
-      const x = a[row + j] / (alpha - beta)
-      a[row + j] = Math.abs(x) < 2 ** -100 ? 0 : x
-    }
-    let dot = 0
-    for (let i = k + 1; i < n; i++) {
-      let sum = 0
-      for (let j = k + 1; j < n; j++) sum += a[i * n + j] * a[row + j]
-      w[i] = tau[k] * sum
-      dot += w[i] * a[row + i]
-    }
-    for (let i = k + 1; i < n; i++) w[i] -= 0.5 * tau[k] * dot * a[row + i]
-    for (let i = k + 1; i < n; i++)
-      for (let j = k + 1; j < n; j++) a[i * n + j] -= a[row + i] * w[j] + w[i] * a[row + j]
+/** Rows of Z in the given order as columns: [n, n]. */
+const columns = (x: Float64Array, z: Operand, order: Int32Array): Float64Array => {
+  const n = order.length
+  const vectors = new Float64Array(n * n)
+  const block = 16 // rows of Z whose lines stay in the cache while columns are written
+  for (let j0 = 0; j0 < n; j0 += block) {
+    const j1 = Math.min(j0 + block, n)
+    for (let i = 0; i < n; i++)
+      for (let j = j0; j < j1; j++) vectors[i * n + j] = x[z.at + order[j] * z.stride + i]
   }
-}
-
-const transformBack = (z: Float64Array, a: Float64Array, n: number, tau: Float64Array): void => {
-  for (let k = n - 2; k >= 0; k--) {
-    if (tau[k] === 0) continue
-    for (let r = 0; r < n; r++) {
-      let dot = 0
-      for (let j = k + 1; j < n; j++) dot += z[r * n + j] * a[k * n + j]
-      dot *= tau[k]
-      for (let j = k + 1; j < n; j++) z[r * n + j] -= dot * a[k * n + j]
-    }
-  }
+  return vectors
 }
