@@ -137,7 +137,7 @@ export const toRecord = (line: ShardRecord, shard: string, options: DocumentOpti
     return { topic: 'documents', key: keyOfDocument(value), value }
   } catch (error) {
     if (!(error instanceof DeadLetterError)) throw error
-    return deadLetterOf(line, shard, error)
+    return deadLetterOf(line, shard, options, error)
   }
 }
 
@@ -228,10 +228,15 @@ const plain = (_key: string, value: unknown): unknown =>
       ? Buffer.from(value).toString('base64')
       : value
 
-const deadLetterOf = (line: ShardRecord, shard: string, { stage, message }: DeadLetterError): NewRecord<'dead-letters'> => {
+const deadLetterOf = (
+  line: ShardRecord,
+  shard: string,
+  { idField }: DocumentOptions,
+  { stage, message }: DeadLetterError,
+): NewRecord<'dead-letters'> => {
   const original = line.raw.subarray(0, ORIGINAL_BYTES_MAX)
   const name = basename(shard)
-  const givenId = line.fields?.id
+  const givenId = line.fields?.[idField]
   const value: DeadLetterValue = {
     run: null,
     stage,
