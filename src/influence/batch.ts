@@ -21,6 +21,12 @@ export const sequenceInputs = {
 export const uniformInputs = { uniforms: { type: 'float32', shape: ['N', 1] } } as const satisfies Readonly<Record<string, InputSpec>>
 export const realInputs = { real: { type: 'int64', shape: ['M'] } } as const satisfies Readonly<Record<string, InputSpec>>
 
+/**
+ * Shorter batches are padded to this length. Attention is cut into up to so many row blocks, and ONNX Runtime leaves the
+ * product of empty blocks (an inner dimension of 0) uninitialised.
+ */
+const lengthMin = 8
+
 const int64 = (values: readonly number[], shape: readonly number[]): TensorData => ({ type: 'int64', shape, data: BigInt64Array.from(values, BigInt) })
 
 /**
@@ -28,7 +34,7 @@ const int64 = (values: readonly number[], shape: readonly number[]): TensorData 
  * their `labels`; `real`, those that are not padding.
  */
 export const batchTensors = (sequences: readonly Sequence[]): Readonly<Record<'tokens' | 'rows' | 'labels' | 'uniforms' | 'real', TensorData>> => {
-  const length = Math.max(...sequences.map(({ tokens }) => tokens.length))
+  const length = Math.max(lengthMin, ...sequences.map(({ tokens }) => tokens.length))
   const tokens = new BigInt64Array(sequences.length * length)
   const rows: number[] = []
   const labels: number[] = []

@@ -42,7 +42,7 @@ export const queryGradient = async (program: Program, tracked: readonly LinearLa
   const outputs = await program.run({ tokens: ids, rows, labels })
   const layers = tracked.map((layer): readonly [string, QueryLayerGradient] => [
     layer.name,
-    { tokens: tokens.length, delta: outputs[`D/${layer.name}`].data as Float32Array, input: outputs[`A/${inputName(layer)}`].data as Float32Array },
+    { tokens: ids.shape[1], delta: outputs[`D/${layer.name}`].data as Float32Array, input: outputs[`A/${inputName(layer)}`].data as Float32Array },
   ])
   return { informationNats: Number(outputs.loss.data[0]), layers: new Map(layers) }
 }

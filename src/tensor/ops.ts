@@ -34,7 +34,7 @@ export interface SumOptions {
 
 /** What every engine brings. Elementwise operations broadcast as in numpy; negative axes count from the end. */
 export interface Primitives<T> {
-  /** Into how many row blocks causal attention is cut (attention.ts), and the head's rows (head.ts). */
+  /** Into how many row blocks causal attention is cut (attention.ts; T must be at least that), and the head's rows (head.ts). */
   readonly blocks: { readonly attention: number; readonly head: number }
 
   /** A constant of known shape. Integers (indices, labels) are held exactly. */

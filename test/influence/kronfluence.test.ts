@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
-  preconditioner, queryGradient, queryProgram, scoreBatch, scoreProgram, trackedLayers, inputWidth, type Strategy,
+  preconditioner, queryGradient, queryProgram, scoreBatch, scoreProgram, trackedLayers, inputWidth, type QueryGradient, type Strategy,
 } from '../../src/influence/index.js'
 import { openModel } from '../../src/model/index.js'
 import { onnxEngine, type TensorData } from '../../src/tensor/index.js'
@@ -19,7 +19,7 @@ const influence = async (name: ReferenceName, track: 'mlp' | 'all', strategy: St
   const batches = [documents.slice(0, 7), documents.slice(7, 8), documents.slice(8)]
   const { factors } = await fitInMemory(engine, checkpoint, tracked, batches, { strategy, blocks })
   await using gradients = await engine.compile(queryProgram(model, tensors, tracked))
-  const queries = []
+  const queries: QueryGradient[] = []
   for (const { prompt, completion } of reference.queries) {
     queries.push(await queryGradient(gradients, tracked, { tokens: [...prompt, ...completion], promptTokens: prompt.length }))
   }
