@@ -8,3 +8,5 @@ export { openModel, type Checkpoint } from './open.js'
 export {
   readCheckpointTensors, readSafetensors, readTensor, readTensorExact, writeSafetensors, type Dtype, type TensorInfo, type TensorToWrite,
 } from './safetensors.js'
+export { checkpointHash } from './hash.js'
+export { openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js'

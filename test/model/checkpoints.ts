@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url'
 import { readTensorExact, type Checkpoint, type Weights } from '../../src/model/index.js'
 import { plainTensor, type PlainTensor } from '../../src/tensor/engines/plain.js'
 
-/** From dist/test/model or test/model alike: the sources are beside package.json. */
-const root = (): string => process.env.TRIBUTARY_ROOT ?? resolve(fileURLToPath(import.meta.url), '../../../..')
-export const fixture = (name: string): string => join(root(), 'test/model/fixtures', name)
+/** Tests run from dist/test/model; the fixtures lie in test/model. */
+const ROOT = resolve(fileURLToPath(import.meta.url), '../../../..')
+export const fixture = (name: string): string => join(ROOT, 'test/model/fixtures', name)
 
 export interface Expected {
   readonly ids: readonly number[]

@@ -172,7 +172,9 @@ def write(name, model, seed, *, strip=None, dtype=None, shard=None, store_head=F
 def write_rope():
     """cos and sin of each variant at positions far out, as transformers hands them to attention."""
     entries = {}
-    for name, (model, _) in VARIANTS.items():
+    for name, (model, options) in VARIANTS.items():
+        if "dtype" in options:  # the cast of the model has rounded its frequencies too
+            continue
         rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
         if rotary is None or name in ("llama-longrope", "llama-dynamic"):
             continue
