@@ -94,6 +94,8 @@ const openFirst = (path: string, readonly: boolean): Shared => {
     maxDbs: 16,
     maxReaders: READERS_MAX,
     overlappingSync: false,
+    // Batching writes a marker whose promise nobody holds: a second failed commit would end the process by it.
+    eventTurnBatching: false,
     // A reader too opens for writing where it may: then it shares the environment of a writer in this process.
     readOnly,
   })

@@ -30,6 +30,21 @@ const commands: { readonly [name: string]: (log: Log) => Promise<void> } = {
       say({ appended })
     }
   },
+  /** Appends until the disk is full, and then tries twice more: a process lives on after a failed write. */
+  fill: async (log) => {
+    for (let next = 0, failures = 0; failures < 3; ) {
+      const ids = Array.from({ length: 500 }, (_, i) => next + i)
+      try {
+        const { appended } = await log.append(ids.map((id) => document(`d${id}`, 'x'.repeat(2000))), { unique: true })
+        say({ appended })
+        next += appended
+      } catch (error) {
+        failures++
+        say({ error: String(error), fix: (error as { fix?: string }).fix })
+      }
+    }
+    say({ held: process.pid })
+  },
   /** Commits for ever: after commit n the position is n, the table says n, and n(n+1)/2 influence records are there. */
   commit: async (log) => {
     for await (const assignment of log.assignments(runId('crash'), { signal: new AbortController().signal })) {

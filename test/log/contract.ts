@@ -295,7 +295,8 @@ const lastOfEach = (topic: TopicName, records: readonly NewRecord[]): readonly N
 const text = fc.string({ unit: 'grapheme', maxLength: 20 })
 const orNull = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T | null> => fc.option(arbitrary, { nil: null })
 const int = fc.integer({ min: 0, max: 2 ** 31 - 1 })
-const long = fc.maxSafeNat()
+/** avsc takes longs up to 2⁵³ − 2. */
+const long = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER - 1 })
 const f32 = fc.float()
 const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => new Uint8Array(array))
 const row = fc.record({ document: text, source: text, piece: int, score: fc.double(), partition: int, offset: long }, { noNullPrototype: true })

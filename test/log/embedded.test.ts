@@ -209,16 +209,22 @@ check('an ingesting process killed: a second ingest appends exactly what is miss
 check('a full disk is a UserError with its fix; what was acknowledged is there', async (home) => {
   // EFBIG of a file-size limit takes the same way through LMDB as ENOSPC and needs no disk.
   const script = `trap '' XFSZ; ulimit -f 8192; exec "$0" "$@"`
-  const args = ['-c', script, process.execPath, CHILD, 'append', home, '0', '100000', '500', '2000']
+  const args = ['-c', script, process.execPath, CHILD, 'fill', home]
   const child = spoken(spawn('sh', args, { stdio: ['ignore', 'pipe', 'ignore'] }))
   let acknowledged = 0
-  let failure: Said | undefined
+  const failures: Said[] = []
+  let alive = false
   for (let said; (said = await child.next()) !== undefined; ) {
     acknowledged += said.appended ?? 0
-    if (said.error !== undefined) failure = said
+    if (said.error !== undefined) failures.push(said)
+    alive = said.held !== undefined
   }
-  assert.match(failure?.error ?? '', /UserError: .*disk.* is full/)
-  assert.match(failure?.fix ?? '', /make room/)
+  assert.equal(failures.length, 3)
+  for (const { error, fix } of failures) {
+    assert.match(error ?? '', /UserError: .*disk.* is full/)
+    assert.match(fix ?? '', /make room/)
+  }
+  assert.ok(alive, 'and the process goes on')
   assert.ok(acknowledged > 0)
   await using log = await opened(home)
   assert.equal(await countOf(log, 'documents'), acknowledged)
