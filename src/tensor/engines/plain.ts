@@ -214,7 +214,9 @@ const primitives: Primitives<PlainTensor> = {
       const row = probabilities.data.subarray(n * V, (n + 1) * V)
       let cumulative = 0
       for (let v = 0; v < V; v++) if ((cumulative += row[v]) > u.data[n]) return v
-      return row.findLastIndex((p) => p > 0) // rounding: the sum stayed below u
+      const last = row.findLastIndex((p) => p > 0) // rounding: the sum stayed below u
+      if (last < 0) throw new RangeError(`sampleRows: row ${n} is no distribution`)
+      return last
     })
     return { shape: [N], data }
   },
@@ -360,7 +362,7 @@ const matrices = (op: string, x: PlainTensor, transposed: boolean) => {
 }
 
 /**
- * The error function to float64 rounding: below 3 its series of positive terms,
+ * The error function, right to a few roundings of float64: below 3 its series of positive terms,
  * 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)!!, above it the continued fraction of 1 − erf (Abramowitz and Stegun, 7.1.6
  * and 7.1.14).
  */
