@@ -67,10 +67,10 @@ export class Serdes {
       return { problem: 'no Avro single-object encoding (does not begin with C3 01)' }
     try {
       const { type, resolver } = this.#reader(bytes.toString('hex', start + 2, start + HEAD_BYTES))
-      // A view up to `end`: avsc takes whatever stands behind the record for a part of it otherwise.
-      const { value, offset } = type.decode(bytes.subarray(0, end), start + HEAD_BYTES, resolver)
-      if (offset < 0) return { problem: 'the Avro body is cut short' }
-      if (offset !== end) return { problem: `${end - offset} bytes too many behind the Avro body` }
+      // avsc knows no end but the buffer's: a body that runs over into what follows is seen by where it stopped.
+      const { value, offset } = type.decode(bytes, start + HEAD_BYTES, resolver)
+      if (offset < 0 || offset > end) return { problem: 'the Avro body is cut short' }
+      if (offset < end) return { problem: `${end - offset} bytes too many behind the Avro body` }
       return { value: this.#plain(value) }
     } catch (error) {
       return { problem: error instanceof Error ? error.message : String(error) }

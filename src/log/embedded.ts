@@ -175,7 +175,9 @@ class EmbeddedLog implements Log {
     if (records.length === 0) return { appended: 0, duplicates: 0 }
     this.#fresh()
     const prepared = this.#prepare(records, undefined)
-    return await this.#write(() => this.#put(prepared, unique))
+    const result = await this.#write(() => this.#put(prepared, unique))
+    prepared.encoder.recycle()
+    return result
   }
 
   async #write<T>(action: () => T): Promise<T> {
@@ -527,6 +529,7 @@ class EmbeddedLog implements Log {
           this.#put(prepared, false)
           this.#environment.tables.positions.putSync(keyOf(run, partition), text)
         })
+        prepared.encoder.recycle()
       },
     }
   }
@@ -771,7 +774,7 @@ const newestRecord = <Name extends TopicName>(topic: Topic, partition: number, k
     ? topic.serdes.decode(entry, NEWEST_HEAD_BYTES, entry.length)
     : { problem: 'its checksum is wrong: the bytes changed after they were written' }
   const head = { topic: topic.name as Name, partition, offset: entry.readDoubleLE(0), key: key.toString('utf8') }
-  const raw = entry.subarray(NEWEST_HEAD_BYTES)
+  const raw = (): Buffer => entry.subarray(NEWEST_HEAD_BYTES)
   return { record: recordOf(head, entry.readDoubleLE(8), decoded, raw), sequence: entry.readDoubleLE(16) }
 }
 
@@ -786,23 +789,23 @@ const recordIn = <Name extends TopicName>(
   if (problem !== undefined) {
     // Where the records lie cannot be trusted either: the first one carries all the bytes.
     const raw = offset === batch.base ? bytes : bytes.subarray(0, 0)
-    return { record: recordOf({ ...head, key: '' }, timestampMs, { problem }, raw), size: raw.length }
+    return { record: recordOf({ ...head, key: '' }, timestampMs, { problem }, () => raw), size: raw.length }
   }
   const { start, value, end } = placeIn(batch, offset - batch.base)
   const decoded = topic.serdes.decode(bytes, value, end)
   const key = bytes.toString('utf8', start + 4, value)
-  return { record: recordOf({ ...head, key }, timestampMs, decoded, bytes.subarray(value, end)), size: end - start - 4 }
+  return { record: recordOf({ ...head, key }, timestampMs, decoded, () => bytes.subarray(value, end)), size: end - start - 4 }
 }
 
 const recordOf = <Name extends TopicName>(
   head: { readonly topic: Name; readonly partition: number; readonly offset: number; readonly key: string },
   timestampMs: number,
   decoded: Decoded,
-  raw: Uint8Array,
+  raw: () => Uint8Array,
 ): LogRecord<Name> => {
   const { topic, partition, offset, key } = head
   if ('problem' in decoded)
-    return { topic, partition, offset, key, timestampMs, value: undefined, raw: new Uint8Array(raw), problem: decoded.problem }
+    return { topic, partition, offset, key, timestampMs, value: undefined, raw: new Uint8Array(raw()), problem: decoded.problem }
   return { topic, partition, offset, key, timestampMs, value: decoded.value as TopicValues[Name] }
 }
 
