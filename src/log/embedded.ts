@@ -113,6 +113,15 @@ interface Prepared {
   readonly records: readonly { readonly topic: Topic; readonly partition: number; readonly tombstone: boolean }[]
 }
 
+/** The records of one write that go to one partition. */
+interface Group {
+  readonly topic: Topic
+  readonly partition: number
+  /** As it is before the write. */
+  readonly extent: Extent
+  readonly places: number[]
+}
+
 /** A partition's offsets `[start, end)`. */
 interface Extent {
   readonly start: number
@@ -212,23 +221,21 @@ class EmbeddedLog implements Log {
   #put(prepared: Prepared, unique: boolean): AppendResult {
     const { encoder, records } = prepared
     const timestampMs = this.#nowMs()
-    const groups = new Map<number, { topic: Topic; partition: number; places: number[] }>()
+    const groups = new Map<number, Group>()
     const seen = new Set<string>()
     let duplicates = 0
     for (let i = 0; i < records.length; i++) {
       const { topic, partition } = records[i]
-      if (unique && this.#isThere(prepared, i, seen)) {
-        duplicates++
-        continue
-      }
       const at = topic.id * 0x10000 + partition
-      const group = groups.get(at)
-      if (group === undefined) groups.set(at, { topic, partition, places: [i] })
-      else group.places.push(i)
+      let group = groups.get(at)
+      if (group === undefined) groups.set(at, (group = { topic, partition, extent: this.#extent(topic, partition), places: [] }))
+      if (unique && !topic.declaration.unique) throw new Error(`topic "${topic.name}" is not declared unique`)
+      if (!topic.declaration.unique || this.#isNew(group, keyBytesOf(encoder, i), unique, seen)) group.places.push(i)
+      else duplicates++
     }
-    for (const { topic, partition, places } of groups.values()) {
+    for (const { topic, partition, places, extent } of groups.values()) {
+      if (places.length === 0) continue
       this.#keepSchema(topic)
-      const extent = this.#extent(topic, partition)
       const next = topic.compacted
         ? this.#putNewest(prepared, topic, partition, places, extent, timestampMs)
         : this.#putBatches(encoder, topic, partition, places, extent, timestampMs)
@@ -237,16 +244,20 @@ class EmbeddedLog implements Log {
     return { appended: records.length - duplicates, duplicates }
   }
 
-  /** Whether the key of record i was appended before, by this call too. */
-  #isThere({ encoder, records }: Prepared, i: number, seen: Set<string>): boolean {
-    const { topic, partition } = records[i]
-    if (!topic.declaration.unique) throw new Error(`topic "${topic.name}" is not declared unique`)
-    const key = keyBytesOf(encoder, i)
-    const name = `${topic.id} ${key.toString('latin1')}`
-    if (seen.has(name)) return true
-    seen.add(name)
+  /** Whether the next record of a group is to be written; of topics kept by retention, its key is then known. */
+  #isNew({ topic, partition, extent, places }: Group, key: Buffer, unique: boolean, seen: Set<string>): boolean {
     const { newest, identities } = this.#environment.tables
-    return topic.compacted ? newest.doesExist(newestKey(topic, partition, key)) : identities.doesExist(identityKey(topic, key))
+    if (!topic.compacted) {
+      const place = placeBytes(partition, extent.end + places.length)
+      // Looks and puts in one. Inside of a transaction putSync says whether it put; the types of lmdb-js do not.
+      const put: unknown = identities.putSync(identityKey(topic, key), place, { noOverwrite: unique })
+      return put === true || !unique
+    }
+    if (!unique) return true
+    const name = `${topic.id} ${key.toString('latin1')}`
+    if (seen.has(name) || newest.doesExist(newestKey(topic, partition, key))) return false
+    seen.add(name)
+    return true
   }
 
   #putBatches(
@@ -257,17 +268,11 @@ class EmbeddedLog implements Log {
     { start, end }: Extent,
     timestampMs: number,
   ): Extent {
-    const { batches, identities } = this.#environment.tables
+    const { batches } = this.#environment.tables
     let base = end
     for (const { bytes, count } of batchesOf(encoder, places, timestampMs)) {
       batches.putSync(offsetKey(topic, partition, base), bytes)
       base += count
-    }
-    if (topic.declaration.unique) {
-      const entries = places.map((place, i) => ({ key: identityKey(topic, keyBytesOf(encoder, place)), offset: end + i }))
-      // In the order of the tree: neighbours go into one page.
-      for (const { key, offset } of entries.sort((a, b) => Buffer.compare(a.key, b.key)))
-        identities.putSync(key, placeBytes(partition, offset))
     }
     return { start: this.#dropOld(topic, partition, { start, end }, timestampMs), end: base }
   }

@@ -82,6 +82,8 @@ test('bytes that are no value say why, and nothing is thrown', () => {
   assert.match(problem(Buffer.from('{"x":1}')), /C3 01/)
   assert.match(problem(good.subarray(0, -1)), /cut short/)
   assert.match(problem(Buffer.concat([good, Buffer.from([0])])), /1 bytes too many/)
+  const within = serdes.decode(Buffer.concat([good, good]), 0, good.length - 2)
+  assert.match('problem' in within ? within.problem : 'none', /cut short/, 'what stands behind a record is no part of it')
   const foreign = Buffer.from(good)
   foreign[5] ^= 1
   assert.match(problem(foreign), /not known here/)
