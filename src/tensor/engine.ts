@@ -47,7 +47,7 @@ export interface Program extends AsyncDisposable {
    */
   run(inputs: Readonly<Record<string, TensorData>>): Promise<Readonly<Record<string, TensorData>>>
   /** The sums so far, float64, shared with the engine: read or set them only between runs. */
-  readonly sums: Readonly<Record<string, Float64Array>>
+  readonly sums: Record<string, Float64Array>
   /** Nodes of the compiled graph, for debug output. */
   readonly nodes: number
 }
