@@ -41,13 +41,13 @@ export const queries = (seed = demoSeed): DemoQuery[] => {
 
 /** Questions to measure the model with: `perTask` held-out problems a task, other than the queries', and all facts. */
 export const evaluation = (seed = demoSeed, perTask = 200): DemoQuery[] => {
-  const asked = new Set(queries(seed).map((query) => query.prompt))
+  const asked = new Set(queries(seed).map((query) => query.id))
   return [
     ...placesOf(seed).flatMap((place) => relations.map((relation) => factQuery(place, relation))),
     ...tasks.flatMap((task) =>
       problemsOf(task, perTask + reasoningPerTask, seed, 'evaluation')
         .map(reasoningQuery)
-        .filter((query) => !asked.has(query.prompt))
+        .filter((query) => !asked.has(query.id))
         .slice(0, perTask),
     ),
   ]
@@ -110,7 +110,7 @@ const controlQueries = (seed: number): DemoQuery[] => {
   return [
     control('capital-tolvara', 'facts', 'the capital of Tolvara', 'Brenwick'),
     control('capital-eskmora', 'facts', 'the capital of Eskmora', 'Yargate'),
-    control('founder-rukheim', 'facts', 'the founder of Rukheim', 'Selma'),
+    control('founder-quilheim', 'facts', 'the founder of Quilheim', 'Selma'),
     ...tasks.flatMap((task) =>
       [0, 1, 2].map((index) => {
         const problem = drawProblem(task, chance, { heldOut: true })
