@@ -70,7 +70,7 @@ export const assigned = async (log: Log, signal: AbortSignal, run = RUN): Promis
 
 export const logContract = (name: string, newHome: () => Promise<LogHome>): void => {
   const check = (title: string, body: (log: Log, home: LogHome) => Promise<void>): void => {
-    test(title, async () => {
+    test(title, { timeout: 60_000 }, async () => {
       const home = await newHome()
       try {
         const log = await home.open()

@@ -30,7 +30,7 @@ logContract('embedded', async () => {
 
 /** A test with a folder that is removed afterwards and children that are killed. */
 const check = (title: string, body: (home: string, start: Start) => Promise<void>, skip: string | false = false): void => {
-  test(title, { skip }, async () => {
+  test(title, { skip, timeout: 60_000 }, async () => {
     const folder = newFolder()
     const children: ChildProcess[] = []
     const start: Start = (...args) => {
