@@ -1,6 +1,6 @@
 /** @file The shards that files, folders and globs name. */
 import { stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { isAbsolute, join, resolve } from 'node:path'
 import { glob, isDynamicPattern } from 'tinyglobby'
 import { UserError } from '../../base/index.js'
 
@@ -53,6 +53,6 @@ const shardsOf = async (path: string): Promise<string[]> => {
 }
 
 const list = async (pattern: string, folder?: string): Promise<string[]> => {
-  const files = await glob(pattern, { cwd: folder, onlyFiles: true, expandDirectories: false })
+  const files = await glob(pattern, { cwd: folder, onlyFiles: true, expandDirectories: false, absolute: isAbsolute(pattern) })
   return files.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
 }
