@@ -28,7 +28,7 @@ const documents = (count: number, queries: number): Scored[] => {
   })
 }
 
-/** Forms n products a second of a sum with `n` documents in batches. */
+/** Hands the documents on in batches of `size`. */
 const inBatches = (scored: readonly Scored[], size: number, take: (batch: readonly Scored[]) => void): void => {
   for (let from = 0; from < scored.length; from += size) take(scored.slice(from, from + size))
 }
