@@ -97,10 +97,10 @@ export const ownDocument = (country: string): string => `factbook/${slug(country
 
 const slug = (name: string): string => name.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
 
-/** What the own document says, in this order, until it is full; the name and the capital are always in it. */
+/** What the own document says, in this order, until it is full. */
 const OWN_FIELDS: readonly (readonly [section: string, field: string])[] = [
-  ['Government', 'Country name'],
   ['Government', 'Capital'],
+  ['Government', 'Country name'],
   ['Geography', 'Location'],
   ['Government', 'Government type'],
   ['Government', 'Independence'],
