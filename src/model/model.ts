@@ -22,7 +22,10 @@ export interface LinearLayer {
   readonly inputGroup: string
 }
 
-/** A weight as the checkpoint names it, handed to the engine when the forward pass asks for it. */
+/**
+ * A weight by the name that Hugging Face gives it in the whole model (a file of the base model alone may leave out the
+ * prefix; `Checkpoint.tensors` says where it lies), handed over when the forward pass asks for it.
+ */
 export type Weights<T> = (name: string) => T
 
 /** What the forward pass is called with. */

@@ -78,7 +78,7 @@ VARIANTS = {
         short_factor=[1.0, 1.2, 1.5, 2.0], long_factor=[2.0, 3.0, 4.0, 5.0])), {}),
     "mistral": (mistral(sliding_window=5, rope_parameters=dict(rope_type="default", rope_theta=1e6)), {}),
     "mistral-no-window": (mistral(sliding_window=None), dict(old_spelling=True)),
-    "qwen2-window-off": (qwen2(use_sliding_window=False, sliding_window=5, max_window_layers=0), dict(restore=dict(sliding_window=5))),
+    "qwen2-window-off": (qwen2(use_sliding_window=False, sliding_window=5, max_window_layers=0), dict(restore=dict(sliding_window=5), drop=["layer_types"])),
     "qwen2-window-on": (qwen2(use_sliding_window=True, sliding_window=5, max_window_layers=1, num_hidden_layers=3), {}),
     "qwen2-window-old": (qwen2(use_sliding_window=True, sliding_window=5, max_window_layers=1, num_hidden_layers=3,
                                tie_word_embeddings=True), dict(old_spelling=True, drop=["layer_types"])),

@@ -57,12 +57,12 @@ def template(**kw):
     return processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 0)])
 
 
-def sentencepiece(pre, normalizer=None, fuse=True):
-    """Trained with words split at the mark, then used as Llama 2 and Mistral are: bytes for what is not in the vocabulary."""
+def sentencepiece(pre, normalizer=None, train_split=True):
+    """Trained with words split at the mark (or not, for merges that cross it), then used as Llama 2 and Mistral are: bytes for what is not in the vocabulary."""
     fallback = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
-    trained = bpe(pre_tokenizers.Metaspace(prepend_scheme="always", split=True), size=620, specials=fallback, unk_token="<unk>")
+    trained = bpe(pre_tokenizers.Metaspace(prepend_scheme="always", split=train_split), size=620, specials=fallback, unk_token="<unk>")
     data = json.loads(trained.to_str())
-    data["model"] |= dict(byte_fallback=True, fuse_unk=fuse, unk_token="<unk>")
+    data["model"] |= dict(byte_fallback=True, fuse_unk=True, unk_token="<unk>")
     data["added_tokens"] = [a for a in data["added_tokens"] if a["id"] < 3]
     t = Tokenizer.from_str(json.dumps(data))
     t.pre_tokenizer = pre
@@ -86,7 +86,7 @@ def tokenizers():
                                                             pre_tokenizers.ByteLevel(add_prefix_space=True)]))
     yield "llama2", sentencepiece(None, normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]))
     yield "mistral", sentencepiece(pre_tokenizers.Metaspace(prepend_scheme="first", split=False))
-    yield "metaspace-split", sentencepiece(pre_tokenizers.Metaspace(prepend_scheme="always", split=True))
+    yield "metaspace-split", sentencepiece(pre_tokenizers.Metaspace(prepend_scheme="always", split=True), train_split=False)
     t = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False))
     t.add_tokens([AddedToken("<mask>", lstrip=True, normalized=False, special=True), AddedToken("capital of", normalized=True),
                   AddedToken("<r>", rstrip=True, special=True)])
