@@ -1,13 +1,12 @@
 /** @file `tributary describe`: the pipelines as text and as Mermaid. */
 import { Command, Option } from 'commander'
-import { steps as ingest } from '../pipeline/ingest.js'
-import { steps as queries } from '../pipeline/queries.js'
 import { pipelinesMermaid, pipelineText, type Pipeline } from '../pipeline/steps.js'
 import { resolveGlobalSettings } from '../settings/index.js'
 import { givenTo, outputFor } from './shell.js'
 
 /** All pipelines, in the order of a first run. */
-const pipelines: readonly Pipeline[] = [ingest, queries]
+const loadPipelines = async (): Promise<readonly Pipeline[]> =>
+  (await Promise.all([import('../pipeline/ingest.js'), import('../pipeline/queries.js')])).map(({ steps }) => steps)
 
 export const describeCommand = (): Command =>
   new Command('describe')
@@ -16,6 +15,7 @@ export const describeCommand = (): Command =>
     .action(async ({ only }: { only?: string }, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
+      const pipelines = await loadPipelines()
       if (settings.json) return output.json({ pipelines, mermaid: pipelinesMermaid(pipelines) })
       const text = pipelines.map(pipelineText).join('\n')
       const mermaid = pipelinesMermaid(pipelines)

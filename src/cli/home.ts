@@ -4,7 +4,6 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../base/index.js'
 import type { Log } from '../log/index.js'
-import { homePaths } from '../pipeline/home.js'
 import { parseRunRecord, type RunRecord } from '../settings/index.js'
 
 /** A run's record. @throws UserError that lists the runs there are */
@@ -31,7 +30,7 @@ export interface FactorSet {
 
 /** The factor sets under home/factors, by name. One whose manifest cannot be read counts as incomplete. */
 export const factorSets = async (home: string): Promise<readonly FactorSet[]> => {
-  const folder = homePaths(home).factors
+  const folder = join(home, 'factors')
   if (!existsSync(folder)) return []
   const names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name)
   return names.sort().map((name) => {

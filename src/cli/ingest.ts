@@ -1,8 +1,6 @@
 /** @file `tributary ingest PATH...` */
 import { Command } from 'commander'
 import { UserError } from '../base/index.js'
-import { openLog } from '../pipeline/home.js'
-import { ingest } from '../pipeline/ingest.js'
 import { commandFields, resolveSettings } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { formatSeconds } from './progress.js'
@@ -15,13 +13,15 @@ A line is {"text": "...", "id": "...", "source": "..."}; text is needed, other f
 as an earlier one if source and id are equal, or source and text where there is no id: it is added once, however often
 it is ingested. So ids must be unique within a source. A line that is no document goes to dead-letters with its cause;
 the others go on. A line that names no source has that of --source, or else its shard's name without number and
-extensions: wiki-00012-of-00400.jsonl.gz is of source "wiki".`)
+extensions: wiki-00012-of-00400.jsonl.gz is of source "wiki". A .txt file is one document; without --source, its
+folder's name is its source.`)
     .action(async (paths: string[], _options: unknown, command: Command) => {
       const settings = resolveSettings('ingest', givenTo(command, { paths }))
+      const { openLog } = await import('../pipeline/home.js')
       const { result, exitCode } = await runLong(
         settings,
         () => openLog(settings.home, settings.partitions === null ? {} : { partitions: settings.partitions }),
-        (context) => ingest(settings, context),
+        async (context) => (await import('../pipeline/ingest.js')).ingest(settings, context),
       )
       const output = outputFor(settings)
       const count = (n: number): string => n.toLocaleString('en-US')
@@ -36,11 +36,13 @@ extensions: wiki-00012-of-00400.jsonl.gz is of source "wiki".`)
         if (result.deadLettersNew > 0) output.note('tributary status says why documents became dead letters')
         if (result.stoppedAt !== null) await output.write(`stopped at ${result.stoppedAt}; the same command goes on from there\n`)
       }
-      if (result.torn.length > 0)
+      const { failed } = result
+      if (failed.length > 0)
         throw new UserError(
-          `${result.torn.length} of ${result.shards} shards could not be read to the end; what was whole is in:\n` +
-            result.torn.map(({ problem }) => `  ${problem}`).join('\n'),
-          { fix: result.torn[0].fix ?? 'get the shards again, then ingest them again: nothing will be added twice' },
+          `${failed.length} of ${count(result.shards)} ${result.shards === 1 ? 'shard' : 'shards'} could not be read to the end:\n` +
+            failed.slice(0, 10).map(({ problem }) => `  ${problem}`).join('\n') +
+            (failed.length > 10 ? `\n  and ${failed.length - 10} more (--json lists all)` : ''),
+          { fix: failed[0].fix ?? 'get the shards again, then ingest them again: nothing is added twice' },
         )
       process.exitCode = exitCode
     })

@@ -92,7 +92,10 @@ export const terminalProgress = ({ stream, now, everyMs = 5000, windowMs = 60_00
 
   const line = (text: string): void => {
     if (bars === undefined) stream.write(`${text}\n`)
-    else bars.log(`${text}\n`)
+    else {
+      bars.log(`${text}\n`)
+      bars.update() // a line that waits for the next frame would be lost if the work ended before
+    }
   }
   const plainLine = (): void => {
     if (work === undefined) return
@@ -131,6 +134,7 @@ export const terminalProgress = ({ stream, now, everyMs = 5000, windowMs = 60_00
         linewrap: null,
         fps: 5,
         emptyOnZero: true,
+        forceRedraw: true,
         format: (_options, params) => {
           if (work === undefined) return ''
           const text = describeWork(work, now())

@@ -1,6 +1,5 @@
 /** @file `tributary queries add FILE.jsonl | list | remove ID...` */
 import { Command } from 'commander'
-import { openLog, openLogForReading } from '../pipeline/home.js'
 import { addQueries, listQueries, readQueries, removeQueries } from '../pipeline/queries.js'
 import { resolveGlobalSettings } from '../settings/index.js'
 import { excerptOf, tableOf } from './output.js'
@@ -20,6 +19,7 @@ export const queriesCommand = (): Command => {
       const settings = resolveGlobalSettings(given)
       const output = outputFor(settings)
       const read = readQueries(file)
+      const { openLog } = await import('../pipeline/home.js')
       await using log = await openLog(settings.home)
       const result = await addQueries(log, read, { replace: given.flags.replace === true })
       if (settings.json) return output.json(result)
@@ -35,6 +35,7 @@ export const queriesCommand = (): Command => {
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
+      const { openLogForReading } = await import('../pipeline/home.js')
       await using log = await openLogForReading(settings.home)
       const all = await listQueries(log)
       if (settings.json)
@@ -57,6 +58,7 @@ export const queriesCommand = (): Command => {
     .action(async (ids: string[], _options: unknown, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
+      const { openLog } = await import('../pipeline/home.js')
       await using log = await openLog(settings.home)
       await removeQueries(log, ids)
       if (settings.json) return output.json({ removed: [...new Set(ids)] })

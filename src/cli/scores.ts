@@ -1,7 +1,5 @@
 /** @file `tributary scores --run NAME --format jsonl|npy|parquet --out PATH` */
 import { Command } from 'commander'
-import { openLogForReading } from '../pipeline/home.js'
-import { Interrupted, writeScores } from '../pipeline/outputs/index.js'
 import { commandFields, resolveSettings, UsageError } from '../settings/index.js'
 import { readRun } from './home.js'
 import { addOptions } from './options.js'
@@ -21,6 +19,8 @@ What is written is there whole or not at all.`)
       const { format, out, force } = settings
       if (out === '-' && format !== 'jsonl')
         throw new UsageError(`--format ${format} cannot go to standard output`, { fix: 'give --out a path' })
+      const { openLogForReading } = await import('../pipeline/home.js')
+      const { Interrupted, writeScores } = await import('../pipeline/outputs/index.js')
       const output = outputFor(settings)
       const progress = progressFor(settings)
       using interruption = interruptible((line) => progress.log(line))

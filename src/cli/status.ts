@@ -2,7 +2,6 @@
 import { Command } from 'commander'
 import { runId } from '../base/index.js'
 import type { Log, TopicInfo } from '../log/index.js'
-import { openLogForReading } from '../pipeline/home.js'
 import { formatBytes, resolveGlobalSettings } from '../settings/index.js'
 import { bytesOnDisk, factorSets, type FactorSet } from './home.js'
 import { tableOf } from './output.js'
@@ -147,6 +146,7 @@ export const statusCommand = (): Command =>
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
+      const { openLogForReading } = await import('../pipeline/home.js')
       await using log = await openLogForReading(settings.home)
       const status = await statusOf(log, settings.home)
       if (settings.json) await output.json(status)

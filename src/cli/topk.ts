@@ -1,8 +1,7 @@
 /** @file `tributary topk --run NAME`: the tables of a run, with the documents' text. */
 import { Command } from 'commander'
 import { UserError } from '../base/index.js'
-import { openLogForReading } from '../pipeline/home.js'
-import { readTopK, type TopKTable } from '../pipeline/top-k.js'
+import type { TopKTable } from '../pipeline/top-k.js'
 import { commandFields, resolveSettings, type TopkSettings } from '../settings/index.js'
 import { readRun } from './home.js'
 import { addOptions } from './options.js'
@@ -14,7 +13,7 @@ const EXCERPT_LENGTH = 90
 
 const textOf = ({ query, rows, scored }: TopKTable, { bottom, normed }: TopkSettings): string => {
   const which = `${bottom ? 'bottom' : 'top'} by ${normed ? 'normed' : 'raw'} influence`
-  const asks = `${excerptOf(query.prompt, 80)} →${excerptOf(` ${query.completion.trimStart()}`, 40)}`
+  const asks = `${excerptOf(query.prompt, 80)} → ${excerptOf(query.completion, 40)}`
   const head = `${query.id}  ${asks}\n${which}, of ${scored.toLocaleString('en-US')} scored\n`
   if (rows.length === 0) return `${head}  no documents scored yet\n`
   const hasPieces = rows.some(({ piece }) => piece > 0)
@@ -37,6 +36,8 @@ divided by the norm of the document's gradient, so that long documents do not cr
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('topk', givenTo(command))
       const output = outputFor(settings)
+      const { openLogForReading } = await import('../pipeline/home.js')
+      const { readTopK } = await import('../pipeline/top-k.js')
       await using log = await openLogForReading(settings.home)
       const run = await readRun(log, settings.run)
       for (const id of settings.query)
@@ -57,4 +58,7 @@ divided by the norm of the document's gradient, so that long documents do not cr
           })),
         })
       await output.write(tables.map((table) => textOf(table, settings)).join('\n'))
+      const shown = Math.max(0, ...tables.map(({ rows }) => rows.length))
+      if (shown < settings.rows && tables.some(({ scored }) => scored > shown))
+        output.note(`the tables of this run keep ${shown} rows: score with a larger -k under another --run name for more`)
     })

@@ -8,7 +8,8 @@
  *
  * Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0.
  */
-import { open, writeFile, type FileHandle } from 'node:fs/promises'
+import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { RunRecord } from '../../settings/index.js'
 import { textFile } from './files.js'
@@ -66,22 +67,22 @@ export const writeNpy = async (
   const about = textFile(join(folder, 'documents.jsonl'))
   const header = npyHeader([queries, documents])
   const width = Math.max(1, Math.min(documents, Math.floor(BLOCK_BYTES_MAX / 4 / Math.max(1, queries))))
-  const files = new Map<Kind, { readonly file: FileHandle; readonly block: Float32Array }>()
+  const files = new Map<Kind, { readonly file: number; readonly block: Float32Array }>()
   try {
     for (const kind of kinds) {
-      const file = await open(join(folder, matrices[kind]), 'w')
+      const file = openSync(join(folder, matrices[kind]), 'w')
       files.set(kind, { file, block: new Float32Array(queries * width) }) // [Q, width]
-      await writeFully(file, header, 0)
-      await file.truncate(header.length + 4 * queries * documents)
+      writeFully(file, header, 0)
+      ftruncateSync(file, header.length + 4 * queries * documents)
     }
     let done = 0
     let filled = 0
-    const flush = async (): Promise<void> => {
+    const flush = (): void => {
       const first = done - filled
       for (const { file, block } of files.values())
         for (let q = 0; q < queries; q++) {
           const part = block.subarray(q * width, q * width + filled)
-          await writeFully(file, littleEndian(part), header.length + 4 * (q * documents + first))
+          writeFully(file, littleEndian(part), header.length + 4 * (q * documents + first))
         }
       filled = 0
     }
@@ -94,16 +95,17 @@ export const writeNpy = async (
       filled++
       done++
       onRow(done)
-      if (filled === width) await flush()
+      if (filled === width) flush()
     }
-    if (filled > 0) await flush()
+    if (filled > 0) flush()
     if (done !== documents) throw new Error(`${done} documents came, ${documents} were counted`)
   } finally {
-    for (const { file } of files.values()) await file.close()
+    for (const { file } of files.values()) closeSync(file)
     await about.close()
   }
 }
 
-const writeFully = async (file: FileHandle, bytes: Buffer, position: number): Promise<void> => {
-  for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten
+/** Synchronous: a block is some thousand short writes, and a promise for each costs ten times the write. */
+const writeFully = (file: number, bytes: Buffer, position: number): void => {
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, position + at)
 }
