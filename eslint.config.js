@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/', 'node_modules/', 'coverage/', 'docs/'] },
+  { ignores: ['dist/', 'node_modules/', '**/.cache/', 'coverage/', 'docs/'] },
   ...tseslint.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -87,6 +87,7 @@ def convert(source: Path, out: Path, dtype: str = "f32") -> None:
     write_json(out / "tokenizer_config.json", hf_tokenizer_config(meta))
     partial = out / "model.safetensors.partial"
     save_file({name: rounded(array, dtype) for name, array in tensors.items()}, partial, {"format": "pt"})
+    partial.chmod(0o644)  # safetensors writes for its owner alone
     os.replace(partial, out / "model.safetensors")
     write_json(out / "config.json", config)
     parameters = sum(array.size for array in tensors.values())
