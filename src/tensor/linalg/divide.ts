@@ -13,7 +13,7 @@
  */
 import type { Kernels, Operand } from './kernels.js'
 import { implicitQl, rotateRows } from './ql.js'
-import { solveSecular } from './secular.js'
+import { secularRoom, solveSecular } from './secular.js'
 
 /** Up to here QL is as fast. */
 const leafMax = 32
@@ -22,7 +22,7 @@ const leafMax = 32
 const tiny = 2 ** -100
 
 /** Numbers of work space for n. */
-export const divideRoom = (n: number, stride: number): number => 2 * (n + 8) * stride + 64
+export const divideRoom = (n: number, stride: number): number => 2 * (n + 8) * stride + secularRoom(n) + 64
 
 /**
  * Diagonalises T with the diagonal d [n] and the off-diagonal e [n], of norm ½ to n, in place: row i of Z [n, n] (zero
@@ -35,7 +35,7 @@ export const divideAndConquer = (
   z: Operand,
 ): Int32Array => {
   const n = d.length
-  const room = { u: kernels.take((n + 8) * z.stride), q: kernels.take((n + 8) * z.stride) }
+  const room = { u: kernels.take((n + 8) * z.stride), q: kernels.take((n + 8) * z.stride), secular: kernels.take(secularRoom(n)) }
   const x = kernels.numbers
   const solve = (lo: number, hi: number): Int32Array => {
     if (hi - lo <= leafMax) return leaf(lo, hi)
@@ -64,8 +64,8 @@ const ascending = (d: Float64Array, lo: number, hi: number): Int32Array =>
 interface Merge {
   readonly d: Float64Array
   readonly z: Operand
-  /** Where [n + 8, stride] numbers may be left. */
-  readonly room: { readonly u: number; readonly q: number }
+  /** Where [n + 8, stride] numbers may be left, twice, and those of the secular equation. */
+  readonly room: { readonly u: number; readonly q: number; readonly secular: number }
   readonly lo: number
   readonly mid: number
   readonly hi: number
@@ -127,7 +127,7 @@ const merge = (kernels: Kernels, { d, z, room, lo, mid, hi, beta, first, second 
   })
 
   const u: Operand = { at: room.u, stride: z.stride } // [k, k]
-  d.set(solveSecular(problem, x, { ...u, column: Int32Array.from(active, (i) => column[i - lo]) }), lo)
+  d.set(solveSecular(kernels, problem, { u, column: Int32Array.from(active, (i) => column[i - lo]), room: room.secular }), lo)
   kernels.multiply({ m: k, n: n1, k: withFirst }, u, q1, { at: rowAt(lo), stride: z.stride })
   kernels.multiply({ m: k, n: n2, k: withSecond }, { ...u, at: u.at + onlyFirst }, q2, {
     at: rowAt(lo) + n1,

@@ -49,24 +49,20 @@ const multiply = func(
     const [b0, b1, x] = locals(local, 'v128', 3)
     const sums = locals(local, 'v128', 8)
     const rowAt = (r: number): Code => block(set(row, r === 0 ? get(c) : i32.add(get(row), get(stride))))
-    const step = (index: number): Code =>
-      block(
-        set(b0, v128.load(get(bp), index * 4 * bytes)),
-        set(b1, v128.load(get(bp), (index * 4 + 2) * bytes)),
-        ...[0, 1, 2, 3].map((r) =>
-          block(
-            set(x, v128.loadSplat(get(ap), (index * 4 + r) * bytes)),
-            set(sums[2 * r], add(get(sums[2 * r]), mul(get(x), get(b0)))),
-            set(sums[2 * r + 1], add(get(sums[2 * r + 1]), mul(get(x), get(b1)))),
-          ),
+    // Not unrolled: V8 unrolls by itself, and with more loads in sight it fetches them first and spills the sums.
+    const step = block(
+      set(b0, v128.load(get(bp))),
+      set(b1, v128.load(get(bp), 2 * bytes)),
+      ...[0, 1, 2, 3].map((r) =>
+        block(
+          set(x, v128.loadSplat(get(ap), r * bytes)),
+          set(sums[2 * r], add(get(sums[2 * r]), mul(get(x), get(b0)))),
+          set(sums[2 * r + 1], add(get(sums[2 * r + 1]), mul(get(x), get(b1)))),
         ),
-      )
-    const run = (steps: number): Code =>
-      block(
-        ...Array.from({ length: steps }, (_, index) => step(index)),
-        advance(ap, steps * 4 * bytes),
-        advance(bp, steps * 4 * bytes),
-      )
+      ),
+      advance(ap, tile * bytes),
+      advance(bp, tile * bytes),
+    )
     const panelBytes = i32.shl(get(k), i32.const(5))
     const cNext = local('i32')
     return whilst(
@@ -90,10 +86,8 @@ const multiply = func(
           ),
         ),
         set(bp, get(b)),
-        set(kEnd, i32.add(get(ap), i32.and(panelBytes, i32.const(-4 * 4 * bytes)))),
-        whilst(i32.less(get(ap), get(kEnd)), run(4)),
         set(kEnd, i32.add(get(b), panelBytes)),
-        whilst(i32.less(get(bp), get(kEnd)), run(1)),
+        whilst(i32.less(get(bp), get(kEnd)), step),
         ...[0, 1, 2, 3].map((r) =>
           block(
             rowAt(r),
@@ -110,26 +104,35 @@ const multiply = func(
   },
 )
 
-/** Packs 4 columns into a panel, times alpha: to[l][c] = alpha · from[l][c] for l < k. `stride` in bytes. */
-const packColumns = func(['i32', 'i32', 'i32', 'i32', 'f64'], ([to, from, stride, k, alpha], local) => {
-  const end = local('i32')
+/** Packs panels of 4 columns, times alpha: to[p][l][c] = alpha · from[l][4p + c] for l < k. `stride` in bytes. */
+const packColumns = func(['i32', 'i32', 'i32', 'i32', 'f64', 'i32'], ([to, from, stride, k, alpha, panels], local) => {
+  const [end, last, row] = locals(local, 'i32', 3)
   const factor = local('v128')
   return block(
     set(factor, f64x2.splat(get(alpha))),
-    set(end, i32.add(get(to), i32.shl(get(k), i32.const(5)))),
+    set(last, i32.add(get(to), i32.mul(get(panels), i32.shl(get(k), i32.const(5))))),
     whilst(
-      i32.less(get(to), get(end)),
-      v128.store(get(to), mul(get(factor), v128.load(get(from)))),
-      v128.store(get(to), mul(get(factor), v128.load(get(from), 2 * bytes)), 2 * bytes),
-      advance(to, 4 * bytes),
-      advance(from, get(stride)),
+      i32.less(get(to), get(last)),
+      set(end, i32.add(get(to), i32.shl(get(k), i32.const(5)))),
+      set(row, get(from)),
+      whilst(
+        i32.less(get(to), get(end)),
+        v128.store(get(to), mul(get(factor), v128.load(get(row)))),
+        v128.store(get(to), mul(get(factor), v128.load(get(row), 2 * bytes)), 2 * bytes),
+        advance(to, tile * bytes),
+        advance(row, get(stride)),
+      ),
+      advance(from, tile * bytes),
     ),
   )
 })
 
-/** Packs 4 rows into a panel, times alpha: to[l][r] = alpha · from[r][l] for l < k, and for l = k if k is odd. */
-const packRows = func(['i32', 'i32', 'i32', 'i32', 'f64'], ([to, from, stride, k, alpha], local) => {
-  const end = local('i32')
+/**
+ * Packs panels of 4 rows, times alpha: to[p][l][r] = alpha · from[4p + r][l] for l < k. If k is odd, 4 numbers more
+ * are written behind the last panel.
+ */
+const packRows = func(['i32', 'i32', 'i32', 'i32', 'f64', 'i32'], ([to, from, stride, k, alpha, panels], local) => {
+  const [next, last] = locals(local, 'i32', 2)
   const factor = local('v128')
   const rows = locals(local, 'i32', 4)
   const values = locals(local, 'v128', 4)
@@ -137,16 +140,22 @@ const packRows = func(['i32', 'i32', 'i32', 'i32', 'f64'], ([to, from, stride, k
     v128.store(get(to), f64x2.shuffle(get(values[i]), get(values[i + 1]), lane, lane), index * bytes)
   return block(
     set(factor, f64x2.splat(get(alpha))),
-    ...rows.map((row, r) => set(row, r === 0 ? get(from) : i32.add(get(rows[r - 1]), get(stride)))),
-    set(end, i32.add(get(to), i32.shl(get(k), i32.const(5)))),
+    set(last, i32.add(get(to), i32.mul(get(panels), i32.shl(get(k), i32.const(5))))),
     whilst(
-      i32.less(get(to), get(end)),
-      ...rows.map((row, r) => block(set(values[r], mul(get(factor), v128.load(get(row)))), advance(row, 2 * bytes))),
-      store(0, 0, 0),
-      store(2, 2, 0),
-      store(4, 0, 1),
-      store(6, 2, 1),
-      advance(to, 8 * bytes),
+      i32.less(get(to), get(last)),
+      set(next, i32.add(get(to), i32.shl(get(k), i32.const(5)))),
+      ...rows.map((row, r) => set(row, r === 0 ? get(from) : i32.add(get(rows[r - 1]), get(stride)))),
+      set(from, i32.add(get(rows[3]), get(stride))),
+      whilst(
+        i32.less(get(to), get(next)),
+        ...rows.map((row, r) => block(set(values[r], mul(get(factor), v128.load(get(row)))), advance(row, 2 * bytes))),
+        store(0, 0, 0),
+        store(2, 2, 0),
+        store(4, 0, 1),
+        store(6, 2, 1),
+        advance(to, 8 * bytes),
+      ),
+      set(to, get(next)),
     ),
   )
 })
@@ -189,19 +198,17 @@ const symmetricTimes = func(['i32', 'i32', 'i32', 'i32', 'i32'], ([blocks, s, st
       ...rows.map((row) => advance(row, 4 * bytes)),
       whilst(
         i32.less(get(xp), get(xEnd)),
-        ...[0, 2].flatMap((pair) => [
-          set(xs, v128.load(get(xp), pair * bytes)),
-          set(ys, v128.load(get(yp), pair * bytes)),
-          ...rows.map((row, r) =>
-            block(
-              set(value, v128.load(get(row), pair * bytes)),
-              set(sums[r], add(get(sums[r]), mul(get(value), get(xs)))),
-              set(ys, add(get(ys), mul(get(value), get(factors[r])))),
-            ),
+        set(xs, v128.load(get(xp))),
+        set(ys, v128.load(get(yp))),
+        ...rows.map((row, r) =>
+          block(
+            set(value, v128.load(get(row))),
+            set(sums[r], add(get(sums[r]), mul(get(value), get(xs)))),
+            set(ys, add(get(ys), mul(get(value), get(factors[r])))),
           ),
-          v128.store(get(yp), get(ys), pair * bytes),
-        ]),
-        ...[xp, yp, ...rows].map((pointer) => advance(pointer, 4 * bytes)),
+        ),
+        v128.store(get(yp), get(ys)),
+        ...[xp, yp, ...rows].map((pointer) => advance(pointer, 2 * bytes)),
       ),
       ...sums.map((sum, r) => addToY(r, f64.add(f64x2.lane(get(sum), 0), f64x2.lane(get(sum), 1)))),
       set(s, i32.add(i32.add(get(s), i32.shl(get(stride), i32.const(2))), i32.const(4 * bytes))),
@@ -267,7 +274,85 @@ const dotRows = func(['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], ([blocks, p, st
   )
 })
 
-const functions = { multiply, packColumns, packRows, symmetricTimes, addRows, dotRows } satisfies Record<string, Func>
+/** to[j] = from[j] − amount for j < length (made even). */
+const shift = func(['i32', 'i32', 'f64', 'i32'], ([to, from, amount, length], local) => {
+  const end = local('i32')
+  const amounts = local('v128')
+  return block(
+    set(amounts, f64x2.splat(get(amount))),
+    set(end, i32.add(get(to), i32.shl(get(length), i32.const(3)))),
+    whilst(
+      i32.less(get(to), get(end)),
+      v128.store(get(to), f64x2.sub(v128.load(get(from)), get(amounts))),
+      ...[to, from].map((pointer) => advance(pointer, 2 * bytes)),
+    ),
+  )
+})
+
+/** to[0] = Σ z_j / (d_j − t), to[1] = Σ z_j / (d_j − t)² over an even `length`. */
+const poleSums = func(['i32', 'i32', 'i32', 'f64', 'i32'], ([to, d, z, t, length], local) => {
+  const end = local('i32')
+  const [ts, one, inverse, term, sum, slope] = locals(local, 'v128', 6)
+  return block(
+    set(ts, f64x2.splat(get(t))),
+    set(one, f64x2.splat(f64.const(1))),
+    set(end, i32.add(get(d), i32.shl(get(length), i32.const(3)))),
+    whilst(
+      i32.less(get(d), get(end)),
+      set(inverse, f64x2.div(get(one), f64x2.sub(v128.load(get(d)), get(ts)))),
+      set(term, mul(v128.load(get(z)), get(inverse))),
+      set(sum, add(get(sum), get(term))),
+      set(slope, add(get(slope), mul(get(term), get(inverse)))),
+      ...[d, z].map((pointer) => advance(pointer, 2 * bytes)),
+    ),
+    f64.store(get(to), f64.add(f64x2.lane(get(sum), 0), f64x2.lane(get(sum), 1))),
+    f64.store(get(to), f64.add(f64x2.lane(get(slope), 0), f64x2.lane(get(slope), 1)), bytes),
+  )
+})
+
+/** to[j] *= u[j] / (d[j] − di) over an even `length`. */
+const timesRatios = func(['i32', 'i32', 'i32', 'f64', 'i32'], ([to, u, d, di, length], local) => {
+  const end = local('i32')
+  const dis = local('v128')
+  return block(
+    set(dis, f64x2.splat(get(di))),
+    set(end, i32.add(get(to), i32.shl(get(length), i32.const(3)))),
+    whilst(
+      i32.less(get(to), get(end)),
+      v128.store(
+        get(to),
+        mul(v128.load(get(to)), f64x2.div(v128.load(get(u)), f64x2.sub(v128.load(get(d)), get(dis)))),
+      ),
+      ...[to, u, d].map((pointer) => advance(pointer, 2 * bytes)),
+    ),
+  )
+})
+
+/** to[j] = z[j] / u[j] over a `length` (made even). */
+const quotients = func(['i32', 'i32', 'i32', 'i32'], ([to, z, u, length], local) => {
+  const end = local('i32')
+  return block(
+    set(end, i32.add(get(to), i32.shl(get(length), i32.const(3)))),
+    whilst(
+      i32.less(get(to), get(end)),
+      v128.store(get(to), f64x2.div(v128.load(get(z)), v128.load(get(u)))),
+      ...[to, z, u].map((pointer) => advance(pointer, 2 * bytes)),
+    ),
+  )
+})
+
+const functions = {
+  multiply,
+  packColumns,
+  packRows,
+  symmetricTimes,
+  addRows,
+  dotRows,
+  shift,
+  poleSums,
+  timesRatios,
+  quotients,
+} satisfies Record<string, Func>
 type Exports = { readonly [Name in keyof typeof functions]: (...args: number[]) => void }
 
 /** A matrix in the memory: element (i, j) is `numbers[at + i · stride + j]`, or (j, i) if transposed. */
@@ -303,14 +388,13 @@ export class Kernels {
     this.#run = new webAssembly.Instance(compiled, { env: { memory: this.#memory } }).exports as unknown as Exports
   }
 
-  /** Empties the memory and makes room for that many numbers, all zero. */
+  /** Empties the memory and makes room for that many numbers. They are finite: zeros, or what was there before. */
   reserve(count: number): void {
     const need = (count + packedA + packedB + 64) * bytes
     const page = 65536
     const pages = Math.ceil(need / page) - this.#memory.buffer.byteLength / page
     if (pages > 0) this.#memory.grow(pages)
     this.numbers = new Float64Array(this.#memory.buffer)
-    this.numbers.fill(0)
     this.#top = 8 // address 0 stays unused
     this.#packedA = this.take(packedA)
     this.#packedB = this.take(packedB)
@@ -396,6 +480,42 @@ export class Kernels {
     this.#run.dotRows(Math.ceil(rows / 4), p.at * bytes, p.stride * bytes, x * bytes, to * bytes, length)
   }
 
+  /** to[j] = from[j] − amount for j < length, and junk in the place after an odd length. */
+  shift(length: number, { from, amount, to }: { from: number; amount: number; to: number }): void {
+    this.#run.shift(to * bytes, from * bytes, amount, length)
+  }
+
+  /** Σ z_j / (d_j − t) and its derivative Σ z_j / (d_j − t)² over from ≤ j < end. `to`: room for the 2 numbers. */
+  poleSums(
+    { from, end, d, z, to }: { from: number; end: number; d: number; z: number; to: number },
+    t: number,
+  ): { sum: number; slope: number } {
+    const x = this.numbers
+    const even = (end - from) & ~1
+    this.#run.poleSums(to * bytes, (d + from) * bytes, (z + from) * bytes, t, even)
+    if (even === end - from) return { sum: x[to], slope: x[to + 1] }
+    const inverse = 1 / (x[d + end - 1] - t)
+    const term = x[z + end - 1] * inverse
+    return { sum: x[to] + term, slope: x[to + 1] + term * inverse }
+  }
+
+  /** to[j] *= u[j] / (d[j] − di) for from ≤ j < end. */
+  timesRatios(
+    { from, end, to, u, d }: { from: number; end: number; to: number; u: number; d: number },
+    di: number,
+  ): void {
+    const even = (end - from) & ~1
+    this.#run.timesRatios((to + from) * bytes, (u + from) * bytes, (d + from) * bytes, di, even)
+    const x = this.numbers
+    for (let j = from + even; j < end; j++) x[to + j] *= x[u + j] / (x[d + j] - di)
+  }
+
+  /** to[j] = z[j] / u[j] for j < length, and zero in the place after an odd length. */
+  quotients(length: number, { to, z, u }: { to: number; z: number; u: number }): void {
+    this.#run.quotients(to * bytes, z * bytes, u * bytes, length)
+    if (length & 1) this.numbers[to + length] = 0
+  }
+
   /** Panels of 4 columns (`across`) or rows of the block at (row, column), [depth] deep; the last is filled up with 0. */
   #pack(to: number, from: Operand, part: Part): void {
     const { row, column, length, depth, across, alpha } = part
@@ -404,8 +524,7 @@ export class Kernels {
     const panelStep = contiguous ? tile : tile * from.stride
     const pack = contiguous ? this.#run.packColumns : this.#run.packRows
     const panels = Math.floor(length / tile)
-    for (let p = 0; p < panels; p++)
-      pack((to + p * depth * tile) * bytes, (start + p * panelStep) * bytes, from.stride * bytes, depth, alpha)
+    pack(to * bytes, start * bytes, from.stride * bytes, depth, alpha, panels)
     const left = length - panels * tile
     if (left === 0) return
     const x = this.numbers
@@ -422,8 +541,8 @@ export class Kernels {
   ): void {
     for (let j = 0; j < length; j += tile) {
       const at = to + j * 2 * k
-      this.#run.packColumns(at * bytes, (first.at + from + j) * bytes, first.stride * bytes, k, alpha)
-      this.#run.packColumns((at + k * tile) * bytes, (second.at + from + j) * bytes, second.stride * bytes, k, alpha)
+      this.#run.packColumns(at * bytes, (first.at + from + j) * bytes, first.stride * bytes, k, alpha, 1)
+      this.#run.packColumns((at + k * tile) * bytes, (second.at + from + j) * bytes, second.stride * bytes, k, alpha, 1)
     }
   }
 }

@@ -146,7 +146,7 @@ const complete = (u: Float64Array, j: number, m: number): void => {
 /** Turns x into (β, v₂, v₃, ..): H x = β e₁ with H = I − τ v vᵀ, v₁ = 1. Returns τ. */
 const reflector = (t: Float64Array, at: number, length: number): number => {
   const tail = norm(t, at + 1, length - 1)
-  if (tail === 0) return 0
+  if (tail < 2 ** -900) return 0 // beside a matrix of size 1; what is left of smaller numbers has no digits
   const alpha = t[at]
   const beta = alpha < 0 ? Math.hypot(alpha, tail) : -Math.hypot(alpha, tail)
   for (let i = 1; i < length; i++) t[at + i] /= alpha - beta
@@ -182,7 +182,15 @@ const dot = (x: Float64Array, xAt: number, y: Float64Array, yAt: number, length:
   return sum
 }
 
-const norm = (x: Float64Array, at: number, length: number): number => Math.sqrt(dot(x, at, x, at, length))
+/** √Σx², by way of the largest, so that no square is lost to underflow. */
+const norm = (x: Float64Array, at: number, length: number): number => {
+  let most = 0
+  for (let i = at; i < at + length; i++) most = Math.max(most, Math.abs(x[i]))
+  if (most === 0) return 0
+  let sum = 0
+  for (let i = at; i < at + length; i++) sum += (x[i] / most) ** 2
+  return most * Math.sqrt(sum)
+}
 
 /** Scales in place by 2^−exponent to a largest entry near 1, so that squares neither overflow nor vanish. */
 const scaled = (columns: Float64Array): { columns: Float64Array; exponent: number } => {

@@ -3,12 +3,14 @@
  * conquer, transform the eigenvectors back.
  */
 import { divideAndConquer, divideRoom } from './divide.js'
-import { symmetrised, type Eigen } from './eigen.js'
+import type { Eigen } from './eigen.js'
 import { Kernels, type Operand } from './kernels.js'
 import { transformBack, transformBackRoom, tridiagonalise, tridiagonaliseRoom } from './tridiagonal.js'
 
 /** One per thread: its memory stays for the next matrix. */
 let kernels: Kernels | undefined
+
+const tinyEntry = 2 ** -400
 
 /**
  * A = V diag(values) Vᵀ.
@@ -16,18 +18,26 @@ let kernels: Kernels | undefined
  */
 export const decompose = (matrix: Float64Array, n: number): Eigen => {
   if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) }
-  kernels ??= new Kernels()
+  const memory = (kernels ??= new Kernels())
+  try {
+    return decomposeIn(memory, matrix, n)
+  } catch (error) {
+    kernels = undefined // a failure may have left NaN behind, and junk in the memory must be finite
+    throw error
+  }
+}
+
+const decomposeIn = (kernels: Kernels, matrix: Float64Array, n: number): Eigen => {
   const stride = strideFor(n)
   const square = (n + 8) * stride
-  const work = Math.max(tridiagonaliseRoom(stride), divideRoom(n, stride), transformBackRoom(n, stride))
-  kernels.reserve(2 * square + 3 * work)
-
+  kernels.reserve(
+    2 * square + tridiagonaliseRoom(stride) + divideRoom(n, stride) + transformBackRoom(n, stride),
+  )
   const a: Operand = { at: kernels.take(square), stride }
   const z: Operand = { at: kernels.take(square), stride }
-  const symmetric = symmetrised(matrix, n)
-  const scale = scaleToOne(symmetric)
-  for (let i = 0; i < n; i++) kernels.numbers.set(symmetric.subarray(i * n, (i + 1) * n), a.at + i * stride)
+  for (const { at } of [a, z]) kernels.numbers.fill(0, at, at + square)
 
+  const scale = load(matrix, n, kernels.numbers, a)
   const { diagonal, off, tau } = tridiagonalise(kernels, n, a)
   const order = divideAndConquer(kernels, { d: diagonal, e: off }, z)
   transformBack(kernels, n, z, a, tau)
@@ -40,18 +50,25 @@ export const decompose = (matrix: Float64Array, n: number): Eigen => {
  */
 const strideFor = (n: number): number => 8 * (Math.ceil((n + 4) / 8) | 1)
 
-/** Scales by a power of two to a largest entry in [½, 1); entries that are negligible beside it become zero. */
-const scaleToOne = (a: Float64Array): number => {
+/**
+ * Puts (A + Aᵀ)/2 into the memory, scaled by a power of two to a largest entry in [½, 1); entries that are negligible
+ * beside it become zero, lest products be denormal. Returns what the eigenvalues are to be multiplied with.
+ */
+const load = (matrix: Float64Array, n: number, x: Float64Array, { at, stride }: Operand): number => {
   let most = 0
-  for (const x of a) most = Math.max(most, Math.abs(x))
+  for (let i = 0; i < matrix.length; i++) most = Math.max(most, Math.abs(matrix[i]))
   if (most === 0) return 1
   const exponent = Math.max(-1022, Math.min(1023, Math.floor(Math.log2(most)) + 1))
-  const down = 2 ** -Math.floor(exponent / 2)
+  const down = 2 ** -Math.floor(exponent / 2) // in two factors: one could overflow
   const down2 = 2 ** -Math.ceil(exponent / 2)
-  for (let i = 0; i < a.length; i++) {
-    const x = a[i] * down * down2
-    a[i] = Math.abs(x) < 2 ** -400 ? 0 : x
-  }
+  const block = 32 // whose columns stay in the cache while its rows are read
+  for (let i0 = 0; i0 < n; i0 += block)
+    for (let j0 = i0; j0 < n; j0 += block)
+      for (let i = i0; i < Math.min(i0 + block, n); i++)
+        for (let j = Math.max(i, j0); j < Math.min(j0 + block, n); j++) {
+          const sum = matrix[i * n + j] * down * down2 + matrix[j * n + i] * down * down2
+          x[at + i * stride + j] = Math.abs(sum) < tinyEntry ? 0 : sum / 2
+        }
   return 2 ** exponent
 }
 

@@ -150,7 +150,7 @@ export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operan
   const s = backMax + 8
   const zv: Operand = { at: kernels.take((n + 4) * s), stride: s } // [n, b]
   const gram: Operand = { at: kernels.take((backMax + 4) * s), stride: s } // [b, b]
-  const t: Operand = { at: kernels.take((backMax + 4) * s), stride: s } // [b, b]
+  const t: Operand = { at: kernels.take((backMax + 4) * s), stride: s } // [b, b] Tᵀ
 
   // H_0 H_1 .. z: the last block first.
   for (let k0 = Math.floor((n - 2) / backMax) * backMax; k0 >= 0; k0 -= backMax) {
@@ -165,7 +165,7 @@ export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operan
     kernels.multiply({ m: b, n: b, k: m }, v, { ...v, transposed: true }, gram)
     compact(x, b, { t, gram, tau, k0 })
     clear(x, tv, b, v.stride)
-    kernels.multiply({ m: b, n: m, k: b }, { ...t, transposed: true }, v, tv)
+    kernels.multiply({ m: b, n: m, k: b }, t, v, tv)
     // z ← z − (z V) (Tᵀ Vᵀ), with V by columns.
     const part: Operand = { at: z.at + k0 + 1, stride: z.stride }
     clear(x, zv, n, s)
@@ -174,7 +174,7 @@ export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operan
   }
 }
 
-/** T with H_0 .. H_{b−1} = I − V T Vᵀ: upper triangular, T[0..j, j] = −τ_j T[0..j, 0..j] (Vᵀ v_j). */
+/** Tᵀ for H_0 .. H_{b−1} = I − V T Vᵀ: lower triangular, Tᵀ[j, 0..j] = −τ_j (Vᵀ v_j)[0..j]ᵀ Tᵀ[0..j, 0..j]. */
 const compact = (
   x: Float64Array,
   b: number,
@@ -182,12 +182,13 @@ const compact = (
 ): void => {
   clear(x, t, b, t.stride)
   for (let j = 0; j < b; j++) {
-    for (let i = 0; i < j; i++) {
-      let sum = 0
-      for (let l = i; l < j; l++) sum += x[t.at + i * t.stride + l] * x[gram.at + l * gram.stride + j]
-      x[t.at + i * t.stride + j] = -tau[k0 + j] * sum
+    const row = t.at + j * t.stride
+    for (let l = 0; l < j; l++) {
+      const factor = -tau[k0 + j] * x[gram.at + j * gram.stride + l]
+      const from = t.at + l * t.stride
+      for (let i = 0; i <= l; i++) x[row + i] += factor * x[from + i]
     }
-    x[t.at + j * t.stride + j] = tau[k0 + j]
+    x[row + j] = tau[k0 + j]
   }
 }
 
