@@ -16,6 +16,7 @@ const NAMES: { readonly [Name in TopicName]: true } = {
   influence: true,
   tables: true,
   moments: true,
+  rescored: true,
   runs: true,
   queries: true,
   'dead-letters': true,

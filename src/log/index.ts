@@ -23,6 +23,7 @@ export {
   type InfluenceValue,
   type MomentsValue,
   type QueryValue,
+  type RescoredValue,
   type RunValue,
   type TableRowValue,
   type TablesValue,

@@ -75,6 +75,20 @@ export interface MomentsValue {
   readonly normed: Uint8Array
 }
 
+/** A query's first rows over all partitions, scored again with full-rank queries. Key: run + "\u001f" + query. */
+export interface RescoredValue {
+  readonly run: string
+  readonly query: string
+  /** Documents (pieces) that the run had scored then: with more, the rows are out of date. */
+  readonly scored: number
+  /** Rows of each table that were scored again. */
+  readonly rows: number
+  readonly top: readonly TableRowValue[]
+  readonly bottom: readonly TableRowValue[]
+  readonly topNormed: readonly TableRowValue[]
+  readonly bottomNormed: readonly TableRowValue[]
+}
+
 /** A run's settings, hashes and query set, JSON. Key: run. */
 export interface RunValue {
   readonly run: string
@@ -118,6 +132,7 @@ export interface TopicValues {
   readonly influence: InfluenceValue
   readonly tables: TablesValue
   readonly moments: MomentsValue
+  readonly rescored: RescoredValue
   readonly runs: RunValue
   readonly queries: QueryValue
   readonly 'dead-letters': DeadLetterValue

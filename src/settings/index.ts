@@ -17,7 +17,7 @@ export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunF
 export { formatBytes, parseBytes, type Damping, type Kind } from './kinds.js'
 export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
-export { parseRunRecord, type Json, type RunQuery, type RunRecord } from './run-record.js'
+export { parseRunRecord, type Accuracy, type Json, type RunQuery, type RunRecord } from './run-record.js'
 export type {
   FitSettings,
   GlobalSettings,

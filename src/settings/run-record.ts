@@ -20,6 +20,17 @@ export interface RunQuery {
   readonly informationNats: number
 }
 
+/** An approximate join against full-rank queries, on a sample of documents and queries. */
+export interface Accuracy {
+  readonly documents: number
+  readonly queries: number
+  /** Over queries: mean and least Pearson's r of a query's scores. */
+  readonly pearsonMean: number
+  readonly pearsonMin: number
+  /** ‖approximate − exact‖ / ‖exact‖ over all sampled scores. */
+  readonly relativeError: number
+}
+
 /** A run: what it was told, what that came to, and its queries in the order of `InfluenceValue.influence`. */
 export interface RunRecord {
   readonly run: string
@@ -40,6 +51,8 @@ export interface RunRecord {
   readonly damping: { readonly [layer: string]: number }
   readonly queries: readonly RunQuery[]
   readonly createdMs: number
+  /** How near the scores of an approximate join come to full-rank ones, measured when the run had caught up. */
+  readonly accuracy?: Accuracy
   /** Versions of what computed: tributary, node, onnxruntime-node, ... */
   readonly versions: { readonly [name: string]: string }
 }

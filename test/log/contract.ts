@@ -92,7 +92,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       await log.ensureTopics({ partitions: 2 })
       const topics = new Map((await log.describe()).map((topic) => [topic.topic, topic.partitions]))
       assert.deepEqual(Object.fromEntries(topics), {
-        'dead-letters': 2, documents: 2, influence: 2, moments: 2, queries: 1, runs: 1, tables: 2,
+        'dead-letters': 2, documents: 2, influence: 2, moments: 2, queries: 1, rescored: 1, runs: 1, tables: 2,
       })
       await assert.rejects(log.ensureTopics({ partitions: 3 }), (error) => error instanceof UserError && /2 partitions/.test(error.message))
     })
@@ -286,7 +286,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
 /** What a topic holds of records: all in order, of compacted ones the newest of each key. */
 const lastOfEach = (topic: TopicName, records: readonly NewRecord[]): readonly NewRecord[] => {
   const own = records.filter((record) => record.topic === topic)
-  if (topic !== 'tables' && topic !== 'moments' && topic !== 'runs' && topic !== 'queries') return own
+  if (topic !== 'tables' && topic !== 'moments' && topic !== 'rescored' && topic !== 'runs' && topic !== 'queries') return own
   return own.filter((record, i) => !own.slice(i + 1).some((later) => later.key === record.key))
 }
 
@@ -316,6 +316,9 @@ export const anyValue: { readonly [Name in TopicName]: fc.Arbitrary<TopicValues[
     run: text, query: text, partition: int, k: int, top: rows, bottom: rows, topNormed: rows, bottomNormed: rows,
   }, { noNullPrototype: true }),
   moments: fc.record({ run: text, query: text, partition: int, count: long, raw: bytes, normed: bytes }, { noNullPrototype: true }),
+  rescored: fc.record({
+    run: text, query: text, scored: long, rows: int, top: rows, bottom: rows, topNormed: rows, bottomNormed: rows,
+  }, { noNullPrototype: true }),
   runs: fc.record({ run: text, createdMs: long, settings: text }, { noNullPrototype: true }),
   queries: fc.record({
     id: text, prompt: text, completion: text, group: orNull(text), task: orNull(text), answer: orNull(text),

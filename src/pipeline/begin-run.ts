@@ -1,0 +1,103 @@
+/** @file A run begins, or goes on: its checkpoints, factors and queries, the join that was planned, its record. */
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { packageRoot, UserError } from '../base/index.js'
+import { openFactors, planJoin, type FactorSet, type JoinKind } from '../influence/index.js'
+import type { Log, QueryValue } from '../log/index.js'
+import { assertSameSettings, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
+import type { Engine } from '../tensor/index.js'
+import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
+import type { PipelineContext } from './context.js'
+import { homePaths } from './home.js'
+import { dampings, prepareGradients, tokenizeQueries, type PrepareParts, type RunQueryTokens } from './prepare.js'
+import { queryCache } from './query-cache.js'
+
+export interface BegunRun {
+  readonly record: RunRecord
+  /** True if the run was there before. */
+  readonly goesOn: boolean
+  readonly checkpoint: OpenCheckpoint
+  readonly factors: FactorSet
+  readonly queries: readonly RunQueryTokens[]
+  /** T at most. */
+  readonly context: number
+  readonly join: { readonly kind: JoinKind; readonly rank: number }
+  readonly prepareParts: PrepareParts
+}
+
+/** Call with the run's partitions in hand: a run is begun by one worker. @throws UserError for whatever does not fit together */
+export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now }: PipelineContext): Promise<BegunRun> => {
+  const paths = homePaths(settings.home)
+  const checkpoint = await openCheckpoint(settings.model, settings)
+  const queryCheckpoint = settings.queryModel === null ? checkpoint : await openCheckpoint(settings.queryModel, settings)
+  const folder = join(paths.factors, settings.factors)
+  const factors = await openFactors(folder, settings.factors, checkpoint.model.layers)
+  if (queryCheckpoint !== checkpoint) await openFactors(folder, settings.factors, queryCheckpoint.model.layers) // the shapes must agree there too
+  const values = await chosenQueries(log, settings)
+  const queries = tokenizeQueries(values, queryCheckpoint)
+  const context = contextOf(checkpoint, settings.context)
+  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
+  const prepareParts: PrepareParts = {
+    engine, cache: queryCache(paths.queryCache), checkpoint: queryCheckpoint, factors, damping: settings.damping, seed: settings.seed, progress, signal,
+  }
+  const rankOf = (kind: JoinKind): number => (kind === 'shared' ? settings.sharedRank : settings.rank)
+  const begun = { checkpoint, factors, queries, context, prepareParts }
+
+  const known = (await log.latest('runs', settings.run)).find(({ key }) => key === settings.run)?.value
+  if (known !== undefined) {
+    const record = parseRunRecord(settings.run, known.settings)
+    assertSameSettings(settings.run, JSON.stringify(record.settings), identity)
+    await prepareGradients(queries, prepareParts)
+    return { ...begun, record, goesOn: true, join: { kind: record.join, rank: rankOf(record.join) } }
+  }
+
+  const plan = planJoin(
+    {
+      model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank: settings.rank, sharedRank: settings.sharedRank, context,
+      batchTokens: settings.batchTokens, memory: settings.memory,
+    },
+    settings.join,
+  )
+  const nats = await prepareGradients(queries, prepareParts)
+  const record: RunRecord = {
+    run: settings.run,
+    settings: JSON.parse(identity) as { readonly [name: string]: Json },
+    model: checkpoint.folder,
+    queryModel: queryCheckpoint.folder,
+    checkpoint: checkpoint.hash,
+    queryCheckpoint: queryCheckpoint.hash,
+    factors: settings.factors,
+    factorsHash: factors.hash,
+    join: plan.chosen.kind,
+    joinReason: plan.reason,
+    damping: await dampings(prepareParts),
+    queries: queries.map(({ value: { id, prompt, completion, group, task, answer, steps }, tokens, promptTokens }, q) => ({
+      id, prompt, completion, group, task, answer, steps, tokens: tokens.length, promptTokens, informationNats: nats[q],
+    })),
+    createdMs: now(),
+    versions: versions(),
+  }
+  await log.append([{ topic: 'runs', key: settings.run, value: { run: settings.run, createdMs: record.createdMs, settings: JSON.stringify(record) } }])
+  return { ...begun, record, goesOn: false, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind) } }
+}
+
+/** The queries that a run is asked for, by id. */
+const chosenQueries = async (log: Log, { queries, group }: ScoreSettings): Promise<readonly QueryValue[]> => {
+  const all = (await log.latest('queries')).flatMap(({ value }) => (value === undefined ? [] : [value]))
+  if (all.length === 0) throw new UserError('there are no queries', { fix: 'tributary queries add FILE.jsonl' })
+  const unknown = queries.filter((id) => !all.some((query) => query.id === id))
+  if (unknown.length > 0) throw new UserError(`there is no query ${unknown.map((id) => `"${id}"`).join(', ')}`, { fix: 'tributary queries list' })
+  const chosen = queries.length === 0 && group.length === 0 ? all : all.filter((query) => queries.includes(query.id) || (query.group !== null && group.includes(query.group)))
+  if (chosen.length === 0) throw new UserError(`no query is of group ${group.map((name) => `"${name}"`).join(', ')}`, { fix: 'tributary queries list' })
+  return chosen
+}
+
+const versions = (): Readonly<Record<string, string>> => {
+  const versionOf = (path: string): string => (JSON.parse(readFileSync(path, 'utf8')) as { readonly version: string }).version
+  return {
+    tributary: versionOf(join(packageRoot(), 'package.json')),
+    node: process.versions.node,
+    'onnxruntime-node': versionOf(createRequire(import.meta.url).resolve('onnxruntime-node/package.json')),
+  }
+}

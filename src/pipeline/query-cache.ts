@@ -1,0 +1,67 @@
+/**
+ * @file The query cache: what was computed of a query, in files named by the hash of everything it depends on, so that
+ * runs share it and nothing stale can be taken for it.
+ *
+ *     query-cache/gradients/<hash>.safetensors   ā and δ of every tracked layer, and −f
+ *                 dense/…   low-rank/…           Q̃ of one query, by layer
+ *                 shared/…                       P, R and C of a whole query set
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { UserError } from '../base/index.js'
+import { readSafetensors, readTensor, writeSafetensors, type TensorInfo } from '../model/index.js'
+
+/** Changes when a file's meaning does: older files are then not found. */
+const format = 1
+
+export type CacheKind = 'gradients' | 'dense' | 'low-rank' | 'shared'
+
+/** The identity of a cached thing: any JSON. */
+export type CacheKey = readonly unknown[]
+
+export interface CachedTensors {
+  has(name: string): boolean
+  /** f32, row-major, of this many numbers. */
+  read(name: string, length: number): Promise<Float32Array>
+}
+
+export interface QueryCache {
+  /** The file of a key if it is there and whole. */
+  find(kind: CacheKind, key: CacheKey): Promise<CachedTensors | undefined>
+  /** All or nothing. */
+  write(kind: CacheKind, key: CacheKey, tensors: Readonly<Record<string, Float32Array>>): Promise<void>
+}
+
+export const queryCache = (folder: string): QueryCache => {
+  const pathOf = (kind: CacheKind, key: CacheKey): string =>
+    join(folder, kind, `${createHash('sha256').update(JSON.stringify([format, kind, ...key])).digest('hex')}.safetensors`)
+  return {
+    find: async (kind, key) => {
+      const path = pathOf(kind, key)
+      if (!(await stat(path).then(() => true, () => false))) return undefined
+      let tensors: ReadonlyMap<string, TensorInfo>
+      try {
+        tensors = await readSafetensors(path)
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error
+        await rm(path, { force: true }) // damaged: it is only a cache
+        return undefined
+      }
+      return {
+        has: (name) => tensors.has(name),
+        read: async (name, length) => {
+          const info = tensors.get(name)
+          const values = info === undefined ? undefined : await readTensor(info)
+          if (values?.length !== length) throw new UserError(`"${path}" should hold ${length} numbers of "${name}", has ${values?.length ?? 'none'}`, { fix: 'delete the file: it is a cache' })
+          return values
+        },
+      }
+    },
+    write: async (kind, key, tensors) => {
+      const path = pathOf(kind, key)
+      await mkdir(join(folder, kind), { recursive: true })
+      await writeSafetensors(path, Object.entries(tensors).map(([name, values]) => ({ name, dtype: 'F32' as const, shape: [values.length], data: () => values })), { key: JSON.stringify(key) })
+    },
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * @file The way of every document through a run, as operators:
+ *
+ *     documents ──toPieces──▶ pieces ──batchByTokens──▶ batches ──score──▶ influence
+ *                    └────────── what cannot be used ─────────┴──────────▶ dead letters
+ *
+ * A chunk is some hundreds of records of one partition: the bound on what RxJS may queue. Its batches are a function of
+ * its records alone, so whoever computes it again computes the same bits.
+ */
+import { concatMap, from, map, mergeMap, of, pipe, reduce, toArray, type OperatorFunction } from 'rxjs'
+import type { RunId } from '../base/index.js'
+import type { BatchScores } from '../influence/index.js'
+import { keyOf, type LogRecord, type NewRecord } from '../log/index.js'
+import type { Tokenizer } from '../model/index.js'
+import { problemOf, type Scored } from '../table/index.js'
+import { deadLetter } from './dead-letter.js'
+import { batchByTokens, type BatchBounds } from './operators/batch-by-tokens.js'
+import { isPiece, toPieces, type Piece, type PieceOptions, type Rejected } from './operators/to-pieces.js'
+
+/** Batches on their way to the engine: while one is computed, the next one's tensors are there. */
+const batchesInFlight = 2
+
+/** Computes a batch; an engine with its program, or anything else that scores. */
+export type Scorer = (batch: readonly Piece[]) => Promise<BatchScores>
+
+/** A chunk, ready to be computed. */
+export interface Chunk {
+  readonly rejected: readonly Rejected[]
+  readonly batches: readonly (readonly Piece[])[]
+}
+
+/** What one batch comes to; `rejected` alone stands for the chunk's records that never became pieces. */
+export interface Outcome {
+  readonly scored: readonly Scored[]
+  /** Records of `influence` and `dead-letters`. */
+  readonly records: readonly NewRecord[]
+  readonly tokens: number
+  readonly deadLetters: number
+}
+
+/** Record → Chunk: all records of a chunk, tokenized and cut into batches. One value, at the end. */
+export const toChunk = (tokenizer: Tokenizer, options: PieceOptions, bounds: BatchBounds): OperatorFunction<LogRecord<'documents'>, Chunk> =>
+  pipe(
+    toPieces(tokenizer, options),
+    toArray(),
+    concatMap((items) =>
+      from(items.filter(isPiece)).pipe(
+        batchByTokens(bounds),
+        reduce<readonly Piece[], (readonly Piece[])[]>((batches, batch) => [...batches, batch], []),
+        map((batches): Chunk => ({ rejected: items.filter((item): item is Rejected => !isPiece(item)), batches })),
+      ),
+    ),
+  )
+
+/**
+ * Chunk → Outcome: first that of the rejected records, then one for each batch, in order. `from` outcomes were
+ * committed before and are left out. Errors of the scorer pass through; holds two batches.
+ */
+export const scoreChunk = (run: RunId, scorer: Scorer, { from: done }: { readonly from: number }): OperatorFunction<Chunk, Outcome> =>
+  concatMap(({ rejected, batches }) =>
+    from([rejected, ...batches].slice(done)).pipe(
+      mergeMap((batch) => (isRejection(batch, rejected) ? of(rejectedOutcome(run, rejected)) : scorer(batch).then((scores) => outcomeOf(run, batch, scores))), batchesInFlight),
+    ),
+  )
+
+const isRejection = (batch: readonly Piece[] | readonly Rejected[], rejected: readonly Rejected[]): batch is readonly Rejected[] => batch === rejected
+
+/** Outcomes that a chunk has: the rejected records', and one a batch. */
+export const outcomesOf = ({ batches }: Chunk): number => batches.length + 1
+
+const rejectedOutcome = (run: RunId, rejected: readonly Rejected[]): Outcome => ({
+  scored: [], records: rejected.map((item) => deadLetter(run, item)), tokens: 0, deadLetters: rejected.length,
+})
+
+/** Scores → records and rows; a document whose scores are no numbers becomes a dead letter, the others of its batch go on. */
+const outcomeOf = (run: RunId, batch: readonly Piece[], { losses, gradientNorms, influence }: BatchScores): Outcome => {
+  const scored: Scored[] = []
+  const records: NewRecord[] = []
+  let tokens = 0
+  batch.forEach((piece, b) => {
+    const { key, document, source, partition, offset, record } = piece
+    const row: Scored = { document, source, piece: piece.piece, partition, offset, gradientNorm: gradientNorms[b], influence: influence[b] }
+    const problem = Number.isFinite(losses[b]) ? problemOf(row) : `its loss is ${losses[b]}`
+    if (problem !== undefined) {
+      records.push(deadLetter(run, { record, stage: 'score', cause: problem }))
+      return
+    }
+    scored.push(row)
+    tokens += piece.tokens.length
+    records.push({
+      topic: 'influence',
+      key: keyOf(run, key),
+      value: {
+        run, document, source, partition, offset, piece: piece.piece, pieces: piece.pieces, tokens: piece.tokens.length,
+        tokensTotal: piece.tokensTotal, loss: losses[b], gradientNorm: gradientNorms[b], influence: Array.from(influence[b]),
+      },
+    })
+  })
+  return { scored, records, tokens, deadLetters: batch.length - scored.length }
+}

@@ -1,0 +1,188 @@
+/**
+ * @file The shell around `scoreChunk`: pulls chunks of the partitions it owns, commits what they come to, and goes on
+ * exactly where the last commit left it. The only place that knows the log.
+ *
+ * A position is { offset: the chunk's first record, detail: { end, outcomes } }: in the middle of a chunk it says which
+ * records the chunk has and how many of its outcomes are committed.
+ */
+import { firstValueFrom, from } from 'rxjs'
+import type { RunId } from '../base/index.js'
+import type { Assignment, Log, LogRecord, NewRecord, Position } from '../log/index.js'
+import type { Tokenizer } from '../model/index.js'
+import type { BatchBounds } from './operators/batch-by-tokens.js'
+import { pulled } from './operators/pulled.js'
+import type { PieceOptions } from './operators/to-pieces.js'
+import { restoreState, type PartitionState } from './partition-state.js'
+import { outcomesOf, scoreChunk, toChunk, type Chunk, type Scorer } from './score-chunk.js'
+
+/** A chunk's bounds. They are part of what makes a run's bits: changing them changes batches. */
+const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
+/** What waits for a commit at most. */
+const pendingRecordsMax = 16_384
+/** A commit is made when so long has passed since the last one, or everything is done. */
+const commitEveryMsDefault = 1_000
+
+export interface ScoreParts {
+  readonly log: Log
+  readonly run: RunId
+  /** Ids of the run's queries, in its order. */
+  readonly queries: readonly string[]
+  readonly k: number
+  readonly scorer: Scorer
+  readonly tokenizer: Tokenizer
+  readonly options: PieceOptions
+  readonly bounds: BatchBounds
+  /** Wait for more documents when caught up. */
+  readonly follow: boolean
+  /** Aborted: the batch in hand is finished and committed, then the call returns. */
+  readonly signal: AbortSignal
+  readonly now: () => number
+  readonly commitEveryMs?: number
+  /** After every outcome and when caught up: what was done since the start, and records not yet looked at. */
+  readonly onProgress?: (done: Tally, left: number) => void
+}
+
+export interface Tally {
+  readonly documents: number
+  readonly tokens: number
+  readonly deadLetters: number
+}
+
+/** Scores everything that the partitions hold. Resolves to what was done, and to how many records are left. */
+export const scorePartitions = async (partitions: readonly Assignment[], parts: ScoreParts): Promise<Tally & { readonly left: number }> => {
+  const { log, signal, follow } = parts
+  const workers = await Promise.all(partitions.map((assignment) => partitionWorker(assignment, parts)))
+  let total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+  const leftNow = async (): Promise<number> => {
+    const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
+    return workers.reduce((sum, worker) => sum + Math.max(0, (ends[worker.partition] ?? 0) - worker.offset), 0)
+  }
+  let left = await leftNow()
+  let countedMs = parts.now()
+  const report = async (done: Tally): Promise<void> => {
+    total = sum(total, done)
+    if (parts.now() - countedMs > 200) {
+      left = await leftNow()
+      countedMs = parts.now()
+    }
+    parts.onProgress?.(total, left)
+  }
+  for (;;) {
+    let idle = true
+    // A chunk of each in turn, so that no partition waits for another's end.
+    for (const [at, worker] of workers.entries()) {
+      if (signal.aborted) break
+      const next = workers[(at + 1) % workers.length]
+      const worked = await worker.chunk({
+        onOutcome: report,
+        // While this chunk is computed, the next one is read and tokenized.
+        meanwhile: () => next.prepare(next === worker),
+      })
+      idle &&= !worked
+    }
+    if (signal.aborted) break
+    if (!idle) continue
+    for (const worker of workers) await worker.commit()
+    if (!follow) break
+    parts.onProgress?.(total, 0)
+    await log.grown({ signal })
+  }
+  for (const worker of workers) await worker.commit()
+  return { ...total, left: await leftNow() }
+}
+
+const sum = (a: Tally, b: Tally): Tally => ({ documents: a.documents + b.documents, tokens: a.tokens + b.tokens, deadLetters: a.deadLetters + b.deadLetters })
+
+interface Detail {
+  readonly end: number
+  readonly outcomes: number
+}
+
+interface Prepared {
+  readonly from: number
+  readonly end: number
+  readonly chunk: Chunk
+}
+
+interface ChunkHooks {
+  readonly onOutcome: (done: Tally) => Promise<void>
+  readonly meanwhile: () => void
+}
+
+/** One partition: its state, its position, and what waits to be committed. */
+const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
+  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs = commitEveryMsDefault } = parts
+  const { partition } = assignment
+  const restored = await assignment.restore()
+  const state: PartitionState = restoreState({ run, partition, queries, k }, restored.state)
+  let position: Position = restored.position
+  let pending: NewRecord[] = []
+  let committedMs = now()
+  let dirty = false
+  let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
+
+  const detailOf = ({ detail }: Position): Detail | undefined => detail as Detail | undefined
+
+  /** The chunk at an offset: as it was cut the first time, if it was begun. Undefined: caught up. */
+  const prepareAt = async (offset: number, end: number | undefined): Promise<Prepared | undefined> => {
+    const records: LogRecord<'documents'>[] = []
+    for (let at = offset; end === undefined || at < end; ) {
+      const bound = end === undefined ? chunkBounds : { recordsMax: end - at, bytesMax: chunkBounds.bytesMax }
+      const read = await assignment.read(at, bound)
+      records.push(...read)
+      if (read.length === 0 || end === undefined) break
+      at = read[read.length - 1].offset + 1
+    }
+    if (records.length === 0) return undefined
+    const chunk = await firstValueFrom(from(records).pipe(toChunk(tokenizer, options, bounds)))
+    return { from: offset, end: records[records.length - 1].offset + 1, chunk }
+  }
+
+  const commit = async (): Promise<void> => {
+    if (!dirty) return
+    await assignment.commit({ append: [...pending, ...state.takeChanges()], position })
+    pending = []
+    dirty = false
+    committedMs = now()
+  }
+
+  return {
+    partition,
+    get offset() {
+      return position.offset
+    },
+    commit,
+    /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
+    prepare: (after: boolean): void => {
+      const begun = detailOf(position)
+      const offset = after && begun !== undefined ? begun.end : position.offset
+      if (ahead?.from === offset) return
+      const prepared = prepareAt(offset, after ? undefined : begun?.end)
+      prepared.catch(() => undefined)
+      ahead = { from: offset, prepared }
+    },
+    /** One chunk, from where it was left. False: there is none. */
+    chunk: async ({ onOutcome, meanwhile }: ChunkHooks): Promise<boolean> => {
+      const begun = detailOf(position)
+      const known = ahead?.from === position.offset ? await ahead.prepared : undefined
+      ahead = undefined
+      const prepared = known ?? (await prepareAt(position.offset, begun?.end))
+      if (prepared === undefined) return false
+      const { chunk, end } = prepared
+      let outcomes = begun?.outcomes ?? 0
+      position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
+      meanwhile()
+      const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
+      for await (const outcome of pulled(results, signal)) {
+        state.insert(outcome.scored)
+        pending.push(...outcome.records)
+        outcomes++
+        position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
+        dirty = true
+        await onOutcome({ documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters })
+        if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
+      }
+      return true
+    },
+  }
+}
