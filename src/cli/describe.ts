@@ -6,7 +6,12 @@ import { givenTo, outputFor } from './shell.js'
 
 /** All pipelines, in the order of a first run. */
 const loadPipelines = async (): Promise<readonly Pipeline[]> =>
-  (await Promise.all([import('../pipeline/ingest.js'), import('../pipeline/queries.js')])).map(({ steps }) => steps)
+  (
+    await Promise.all([
+      import('../pipeline/ingest.js'), import('../pipeline/queries.js'), import('../pipeline/fit.js'), import('../pipeline/prepare.js'),
+      import('../pipeline/score.js'),
+    ])
+  ).map(({ steps }) => steps)
 
 export const describeCommand = (): Command =>
   new Command('describe')

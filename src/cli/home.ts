@@ -24,24 +24,28 @@ export interface FactorSet {
   readonly name: string
   readonly strategy: string | null
   readonly model: string | null
+  /** Documents that it was to be fitted on at most. */
   readonly documents: number | null
+  /** `covariances`, `eigenbases`, `eigenvalues`, `complete`. */
+  readonly stage: string | null
   readonly complete: boolean
 }
 
-/** The factor sets under home/factors, by name. One whose manifest cannot be read counts as incomplete. */
-export const factorSets = async (home: string): Promise<readonly FactorSet[]> => {
-  const folder = join(home, 'factors')
+/** The factor sets in a folder, by name. One whose manifest cannot be read counts as incomplete. */
+export const factorSets = async (folder: string): Promise<readonly FactorSet[]> => {
   if (!existsSync(folder)) return []
   const names = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory()).map(({ name }) => name)
   return names.sort().map((name) => {
     const manifest = readManifest(join(folder, name, 'manifest.json'))
-    const textOf = (key: string): string | null => (typeof manifest[key] === 'string' ? manifest[key] : null)
+    const settings = (typeof manifest.settings === 'object' && manifest.settings !== null ? manifest.settings : {}) as Record<string, unknown>
+    const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null)
     return {
       name,
-      strategy: textOf('strategy'),
-      model: textOf('model'),
-      documents: typeof manifest.documents === 'number' ? manifest.documents : null,
-      complete: manifest.complete === true,
+      strategy: textOf(settings.strategy),
+      model: textOf(manifest.model),
+      documents: typeof settings.documents === 'number' ? settings.documents : null,
+      stage: textOf(manifest.stage),
+      complete: manifest.stage === 'complete',
     }
   })
 }

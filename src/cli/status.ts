@@ -71,7 +71,7 @@ const runsOf = async (log: Log, topics: readonly TopicInfo[]): Promise<readonly 
 }
 
 /** What is in a home. */
-export const statusOf = async (log: Log, home: string): Promise<Status> => {
+export const statusOf = async (log: Log, home: string, factorsFolder: string): Promise<Status> => {
   const topics = await log.describe()
   return {
     home,
@@ -79,7 +79,7 @@ export const statusOf = async (log: Log, home: string): Promise<Status> => {
     topics,
     queries: topics.some(({ topic }) => topic === 'queries') ? (await log.latest('queries')).length : 0,
     runs: await runsOf(log, topics),
-    factors: await factorSets(home),
+    factors: await factorSets(factorsFolder),
     deadLetters: await deadLettersOf(log, topics),
   }
 }
@@ -121,8 +121,8 @@ const statusText = (status: Status): string => {
     parts.push(
       tableOf(
         ['FACTORS', 'STRATEGY', 'DOCUMENTS', 'STATE', 'MODEL'],
-        status.factors.map(({ name, strategy, documents, complete, model }) => [
-          name, strategy ?? '?', documents === null ? '?' : count(documents), complete ? 'complete' : 'unfinished', model ?? '?',
+        status.factors.map(({ name, strategy, documents, stage, complete, model }) => [
+          name, strategy ?? '?', documents === null ? '?' : count(documents), complete ? 'complete' : `unfinished${stage === null ? '' : ` (${stage})`}`, model ?? '?',
         ]),
         { right: ['DOCUMENTS'] },
       ),
@@ -146,9 +146,9 @@ export const statusCommand = (): Command =>
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
-      const { openLogForReading } = await import('../pipeline/home.js')
+      const { homePaths, openLogForReading } = await import('../pipeline/home.js')
       await using log = await openLogForReading(settings.home)
-      const status = await statusOf(log, settings.home)
+      const status = await statusOf(log, settings.home, homePaths(settings.home).factors)
       if (settings.json) await output.json(status)
       else await output.write(statusText(status))
     })

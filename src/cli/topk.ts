@@ -11,10 +11,14 @@ import { givenTo, outputFor } from './shell.js'
 /** Characters of a document's text that are shown. */
 const EXCERPT_LENGTH = 90
 
-const textOf = ({ query, rows, scored }: TopKTable, { bottom, normed }: TopkSettings): string => {
+const textOf = ({ query, rows, scored, isRescoreStale }: TopKTable, { bottom, normed }: TopkSettings): string => {
   const which = `${bottom ? 'bottom' : 'top'} by ${normed ? 'normed' : 'raw'} influence`
   const asks = `${excerptOf(query.prompt, 80)} → ${excerptOf(query.completion, 40)}`
-  const head = `${query.id}  ${asks}\n${which}, of ${scored.toLocaleString('en-US')} scored\n`
+  const final = rows.filter(({ rescored }) => rescored).length
+  const remark = isRescoreStale
+    ? '; more documents came after rows were scored again: run the same tributary score once more'
+    : final > 0 ? `; the first ${final} with full-rank queries` : ''
+  const head = `${query.id}  ${asks}\n${which}, of ${scored.toLocaleString('en-US')} scored${remark}\n`
   if (rows.length === 0) return `${head}  no documents scored yet\n`
   const hasPieces = rows.some(({ piece }) => piece > 0)
   return head + tableOf(
@@ -51,9 +55,9 @@ divided by the norm of the document's gradient, so that long documents do not cr
           run: run.run,
           end: settings.bottom ? 'bottom' : 'top',
           by: settings.normed ? 'normed' : 'raw',
-          tables: tables.map(({ query, rows, scored }) => ({
+          tables: tables.map(({ query, rows, scored, isRescoreStale }) => ({
             query: query.id, group: query.group, prompt: query.prompt, completion: query.completion,
-            informationNats: query.informationNats, scored,
+            informationNats: query.informationNats, scored, isRescoreStale,
             rows: rows.map(({ text, ...row }) => ({ ...row, excerpt: text === null ? null : excerptOf(text, 4 * EXCERPT_LENGTH) })),
           })),
         })

@@ -17,6 +17,8 @@ export interface TopKRow {
   readonly scorePerNat: number | null
   readonly partition: number
   readonly offset: number
+  /** Whether the score is of full-rank queries, and final: see rescore.ts. */
+  readonly rescored: boolean
   /** Null if the log keeps it no longer, or it came as tokens. */
   readonly text: string | null
 }
@@ -26,6 +28,8 @@ export interface TopKTable {
   readonly rows: readonly TopKRow[]
   /** Records scored by the run. */
   readonly scored: number
+  /** Whether rows were scored again, but before more documents came: then they are shown as the pass left them. */
+  readonly isRescoreStale: boolean
 }
 
 const kindOf = ({ bottom, normed }: { readonly bottom: boolean; readonly normed: boolean }): keyof Pick<
@@ -34,12 +38,15 @@ const kindOf = ({ bottom, normed }: { readonly bottom: boolean; readonly normed:
 
 const rowOf = (row: TableRowValue): Row => ({ ...row, document: documentId(row.document) })
 
+const placeOf = ({ partition, offset, piece }: Row): string => `${partition} ${offset} ${piece}`
+
 /** value / information, or null where that is no number. */
 export const perNat = (value: number, informationNats: number): number | null =>
   informationNats > 0 && Number.isFinite(value) ? value / informationNats : null
 
 /**
- * One end of the tables of some queries, merged over partitions.
+ * One end of the tables of some queries, merged over partitions. Rows that were scored again come first, in the order
+ * of their final scores; those behind them are as the pass over the corpus left them.
  * @param options.query  ids, in the order wanted; empty: all of the run
  * @param options.rows   how many of each table at most
  */
@@ -51,6 +58,9 @@ export const readTopK = async (
   const byId = new Map(run.queries.map((query) => [query.id, query]))
   const queries = options.query.length === 0 ? run.queries : options.query.flatMap((id) => byId.get(id) ?? [])
   const tables: TopKTable[] = []
+  const rescored = new Map(
+    (await log.latest('rescored', keyOf(run.run, ''))).flatMap(({ key, value }) => (value === undefined ? [] : [[key, value] as const])),
+  )
   for (const query of queries) {
     const records = await log.latest('tables', keyOf(run.run, query.id, ''))
     const values = records.flatMap(({ value }) => (value === undefined ? [] : [value]))
@@ -61,8 +71,14 @@ export const readTopK = async (
       merged.mergeRows(0, {
         top: top.map(rowOf), bottom: bottom.map(rowOf), topNormed: topNormed.map(rowOf), bottomNormed: bottomNormed.map(rowOf),
       })
+    const scored = moments.reduce((sum, { value }) => sum + (value?.count ?? 0), 0)
+    const again = rescored.get(keyOf(run.run, query.id))
+    const isRescoreStale = again !== undefined && again.scored !== scored
+    const final = again === undefined || isRescoreStale ? [] : again[kindOf(options)].map(rowOf)
+    const isFinal = new Set(final.map(placeOf))
+    const ordered = [...final, ...merged.tables(0)[kindOf(options)].filter((row) => !isFinal.has(placeOf(row)))]
     const rows: TopKRow[] = []
-    for (const [rank, row] of merged.tables(0)[kindOf(options)].slice(0, options.rows).entries()) {
+    for (const [rank, row] of ordered.slice(0, options.rows).entries()) {
       const [record] = await log.read('documents', row.partition, row.offset, { recordsMax: 1, bytesMax: 1 })
       rows.push({
         rank,
@@ -73,10 +89,11 @@ export const readTopK = async (
         scorePerNat: perNat(row.score, query.informationNats),
         partition: row.partition,
         offset: row.offset,
+        rescored: isFinal.has(placeOf(row)),
         text: record?.offset === row.offset ? (record.value?.text ?? null) : null,
       })
     }
-    tables.push({ query, rows, scored: moments.reduce((sum, { value }) => sum + (value?.count ?? 0), 0) })
+    tables.push({ query, rows, scored, isRescoreStale })
   }
   return tables
 }

@@ -15,7 +15,7 @@ describe('a run', { concurrency: 2 }, () => {
     mkdirSync(join(folder, '.tributary', 'factors', 'mlp'), { recursive: true })
     writeFileSync(
       join(folder, '.tributary', 'factors', 'mlp', 'manifest.json'),
-      JSON.stringify({ name: 'mlp', strategy: 'ekfac', model: 'm', documents: 12, complete: true }),
+      JSON.stringify({ settings: { strategy: 'ekfac', documents: 12 }, model: 'm', stage: 'complete' }),
     )
   })
 
@@ -82,7 +82,7 @@ describe('a run', { concurrency: 2 }, () => {
     assert.equal(documents?.partitions, 2)
     const [{ run, positions, lags, lag }] = status.runs
     assert.deepEqual([run, positions, lags, lag], ['made', [0, 0], documents?.ends, 40])
-    assert.deepEqual(status.factors, [{ name: 'mlp', strategy: 'ekfac', model: 'm', documents: 12, complete: true }])
+    assert.deepEqual(status.factors, [{ name: 'mlp', strategy: 'ekfac', model: 'm', documents: 12, stage: 'complete', complete: true }])
     assert.deepEqual(status.deadLetters, [])
     assert.ok(status.bytes > 1000)
     const text = (await tributary('status')).stdout

@@ -187,3 +187,22 @@ for (const [bottom, normed] of [[false, false], [true, false], [false, true], [t
       assert.equal(scorePerNat, score / 2)
     }
   })
+
+test('rows that were scored again come first, by their final scores, unless more documents came since', async () => {
+  await using other = await openLog(join(folder, 'rescored'), { partitions: 2 })
+  const record = await makeRun(other, 'r', { documents: 9, queries: 1 })
+  const read = async (): Promise<[string, number, boolean][]> => {
+    const [{ rows }] = await readTopK(other, record, { query: [], rows: 4, bottom: false, normed: false })
+    return rows.map(({ document, score, rescored }) => [document, score, rescored])
+  }
+  const before = await read()
+  const [{ rows }] = await readTopK(other, record, { query: [], rows: 2, bottom: false, normed: false })
+  const again = rows.map(({ document, source, piece, partition, offset }, i) => ({ document, source, piece, partition, offset, score: i })).reverse()
+  const value = { run: 'r', query: 'q0', scored: 10, rows: 2, top: again, bottom: [], topNormed: [], bottomNormed: [] }
+  await other.append([{ topic: 'rescored', key: 'r\u001fq0', value }])
+  assert.deepEqual(await read(), [[before[1][0], 1, true], [before[0][0], 0, true], before[2], before[3]])
+  await other.append([{ topic: 'rescored', key: 'r\u001fq0', value: { ...value, scored: 9 } }])
+  assert.deepEqual(await read(), before)
+  const [{ isRescoreStale }] = await readTopK(other, record, { query: [], rows: 4, bottom: false, normed: false })
+  assert.equal(isRescoreStale, true)
+})
