@@ -35,7 +35,8 @@ export const divideAndConquer = (
   z: Operand,
 ): Int32Array => {
   const n = d.length
-  const room = { u: kernels.take((n + 8) * z.stride), q: kernels.take((n + 8) * z.stride), secular: kernels.take(secularRoom(n)) }
+  const square = (n + 8) * z.stride
+  const room = { u: kernels.take(square), q: kernels.take(square), secular: kernels.take(secularRoom(n)) }
   const x = kernels.numbers
   const solve = (lo: number, hi: number): Int32Array => {
     if (hi - lo <= leafMax) return leaf(lo, hi)
@@ -127,7 +128,8 @@ const merge = (kernels: Kernels, { d, z, room, lo, mid, hi, beta, first, second 
   })
 
   const u: Operand = { at: room.u, stride: z.stride } // [k, k]
-  d.set(solveSecular(kernels, problem, { u, column: Int32Array.from(active, (i) => column[i - lo]), room: room.secular }), lo)
+  const places = Int32Array.from(active, (i) => column[i - lo])
+  d.set(solveSecular(kernels, problem, { u, column: places, room: room.secular }), lo)
   kernels.multiply({ m: k, n: n1, k: withFirst }, u, q1, { at: rowAt(lo), stride: z.stride })
   kernels.multiply({ m: k, n: n2, k: withSecond }, { ...u, at: u.at + onlyFirst }, q2, {
     at: rowAt(lo) + n1,

@@ -26,7 +26,7 @@ export const checked = (matrix: Float64Array, n: number): void => {
     throw new RangeError(`eigh: a matrix of ${matrix.length} numbers is not ${n} × ${n}`)
   for (let i = 0; i < matrix.length; i++)
     if (!Number.isFinite(matrix[i]))
-      throw new UserError(`eigh: the ${n} × ${n} matrix has ${matrix[i]} in row ${Math.floor(i / n)}, column ${i % n}`, {
+      throw new UserError(`eigh: ${matrix[i]} in row ${Math.floor(i / n)}, column ${i % n} of the ${n} × ${n} matrix`, {
         fix: 'look for NaN or overflow in what the matrix was accumulated from (activations, gradients)',
       })
 }

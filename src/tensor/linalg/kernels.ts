@@ -219,7 +219,8 @@ const symmetricTimes = func(['i32', 'i32', 'i32', 'i32', 'i32'], ([blocks, s, st
 })
 
 /** y += Σ_i coefficients[i] · row i of `p`, over 4 · `blocks` rows of `length` numbers (made even). */
-const addRows = func(['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], ([blocks, p, stride, coefficients, y, length], local) => {
+const addRows = func(['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], (params, local) => {
+  const [blocks, p, stride, coefficients, y, length] = params
   const [end, yp, yEnd] = locals(local, 'i32', 3)
   const rows = locals(local, 'i32', 4)
   const factors = locals(local, 'v128', 4)
@@ -537,7 +538,7 @@ export class Kernels {
   /** Panels of 4 columns, each of `first` [k, ..] above `second` [k, ..]. Columns past the end must be zero. */
   #packPair(
     to: number,
-    { first, second, from, length, k, alpha }: { first: Operand; second: Operand; from: number; length: number; k: number; alpha: number },
+    { first, second, from, length, k, alpha }: Pair,
   ): void {
     for (let j = 0; j < length; j += tile) {
       const at = to + j * 2 * k
@@ -545,6 +546,15 @@ export class Kernels {
       this.#run.packColumns((at + k * tile) * bytes, (second.at + from + j) * bytes, second.stride * bytes, k, alpha, 1)
     }
   }
+}
+
+interface Pair {
+  readonly first: Operand
+  readonly second: Operand
+  readonly from: number
+  readonly length: number
+  readonly k: number
+  readonly alpha: number
 }
 
 interface Part {

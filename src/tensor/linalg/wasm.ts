@@ -89,7 +89,7 @@ export const f64x2 = {
   shuffle: (a: Code, b: Code, i: 0 | 1, j: 0 | 1): Code => [
     ...a,
     ...b,
-    ...simd(0x0d, ...Array.from({ length: 8 }, (_, k) => 8 * i + k), ...Array.from({ length: 8 }, (_, k) => 16 + 8 * j + k)),
+    ...simd(0x0d, ...Array.from({ length: 16 }, (_, k) => (k < 8 ? 8 * i + k : 16 + 8 * j + k - 8))),
   ],
   add: simdBinary(0xf0),
   sub: simdBinary(0xf1),

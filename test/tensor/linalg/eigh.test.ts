@@ -32,7 +32,7 @@ for (const { name, n, matrix } of gallery())
 
 for (const [name, n, matrix] of [
   ['random', 577, random(577)],
-  ['covariance, graded, rank-deficient and with dead units', 576, covariance(300, 576, { grade: 7, dead: [3, 77, 400] })],
+  ['covariance, graded, of low rank, dead units', 576, covariance(300, 576, { grade: 7, dead: [3, 77, 400] })],
   ['wilkinson', 501, wilkinson(501)],
   ['clusters', 400, withSpectrum(Float64Array.from({ length: 400 }, (_, i) => Math.floor(i / 20) + 1e-12 * i))],
 ] as const)

@@ -95,7 +95,8 @@ export const blockDiagonal = (blocks: readonly Named[]): Float64Array => {
   return a
 }
 
-const range = (n: number, value: (i: number) => number): Float64Array => Float64Array.from({ length: n }, (_, i) => value(i))
+const range = (n: number, value: (i: number) => number): Float64Array =>
+  Float64Array.from({ length: n }, (_, i) => value(i))
 
 /** The gallery: every kind at sizes that cross the solver's block borders. */
 export const gallery = (): readonly Named[] => {
@@ -129,7 +130,7 @@ export const gallery = (): readonly Named[] => {
     ...[0, 1e-14, 1e-8, 1e-4].map((glue) => named(`wilkinson glued by ${glue}`, gluedWilkinson(9, glue))),
     named(
       'block diagonal',
-      blockDiagonal([named('', random(50, 1)), named('', new Float64Array(400)), named('', random(50, 1)), named('', wilkinson(41))]),
+      blockDiagonal([random(50, 1), new Float64Array(400), random(50, 1), wilkinson(41)].map((block) => named('', block))),
     ),
     named('arrow', arrow(120)),
     named('ones', new Float64Array(90 * 90).fill(1)),
@@ -167,7 +168,8 @@ export const residuals = (matrix: Float64Array, n: number, { values, vectors }: 
   const t = new Float64Array(n * n) // rows are eigenvectors
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) t[j * n + i] = vectors[i * n + j]
   const a = matrix.map((x) => x * factor)
-  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) a[i * n + j] = a[j * n + i] = (a[i * n + j] + a[j * n + i]) / 2
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < i; j++) a[i * n + j] = a[j * n + i] = (a[i * n + j] + a[j * n + i]) / 2
   let product = 0
   let orthogonality = 0
   for (let j = 0; j < n; j++) {
