@@ -200,7 +200,7 @@ describe('usage', options, () => {
     })
 
   test('a home that is not there is an error with its fix', async () => {
-    for (const line of ['status', 'topk --run r', 'scores --run r --out x', 'queries list']) {
+    for (const line of ['status', 'scores --run r --out x']) {
       const { code, stderr } = await tributaryIn(temporaryFolder())(line)
       assert.equal(code, 1)
       assert.match(stderr, /^error: there is no home at "\.tributary"\nfix: tributary ingest/)

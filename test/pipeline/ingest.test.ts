@@ -36,6 +36,8 @@ test('two documents of equal text and different ids are two; without ids they ar
   assert.equal(key({}), key({ extra: { url: 'elsewhere' } }))
   assert.notEqual(key({}), key({ source: 'web' }))
   assert.notEqual(key({}), key({ text: 'y' }))
+  const inTopic = (ok: Partial<ShardDocument>): string => toRecord(lineOf(ok), 'a.jsonl', options).key
+  assert.notEqual(inTopic({ id: 'a', source: 's' }), inTopic({ id: 'a', source: 't' }))
   assert.equal(documentOf({}).idGiven, false)
   assert.match(documentOf({}).id, /^[0-9a-f]{64}$/)
 })
