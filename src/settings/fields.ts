@@ -85,7 +85,7 @@ export const ingestFields: Fields<IngestSettings> = {
     about: 'shards: .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt; folders of them; globs',
   },
   source: {
-    kind: kinds.text(), argument: 'NAME', fallback: null, fallbackAbout: "the shard's name without number and extensions",
+    kind: kinds.text(), argument: 'NAME', fallback: null, fallbackAbout: "the shard's name, less number and extensions",
     about: 'source of documents that name none',
   },
   textField: { kind: kinds.text('a field name'), argument: 'NAME', fallback: 'text', about: 'field that holds the text' },
