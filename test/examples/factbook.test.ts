@@ -162,7 +162,7 @@ test('the check passes where own documents come first, and says what the ranks w
   assert.equal(verdict.documents, 60)
   assert.equal(verdict.summaries.influence.ekfac.median, 1)
   assert.equal(verdict.summaries.influenceNormed.identity.median, 29)
-  assert.ok(verdict.summaries.influence.ekfac.byChance < 1e-9 && verdict.signs.influence < 1e-6)
+  assert.ok(verdict.summaries.influence.ekfac.byChance < 1e-9 && verdict.pairs.influence.byChance < 1e-6)
   assert.equal(verdict.rows[0].nats, 4)
   assert.match(report(verdict), /passed$/)
 })
@@ -171,7 +171,9 @@ test('the check fails by chance ranks, and where the dot product does as well', 
   const byChance = check(capitalQueries(queriesText), { ekfac: scoresAt((at) => (at * 7) % 60), identity: scoresAt(() => 59) })
   assert.match(byChance.failures.join('\n'), /may be chance/)
   const noBetter = check(capitalQueries(queriesText), { ekfac: scoresAt(() => 2), identity: scoresAt(() => 2) })
-  assert.match(report(noBetter), /FAILED: .*not below the 2 of the gradient dot product/)
+  assert.match(report(noBetter), /FAILED: .*median rank 2 against 2, the own document higher for 0 queries and lower for 0/)
+  const tied = check(capitalQueries(queriesText), { ekfac: scoresAt(() => 0), identity: scoresAt((at) => (at < 3 ? 5 : 0)) })
+  assert.deepEqual([tied.failures, tied.pairs.influence.higher, tied.pairs.influence.lower], [[], 3, 0])
 })
 
 test('a check of too few capitals, or without an own document, is no check', () => {
