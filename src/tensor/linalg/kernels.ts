@@ -374,6 +374,17 @@ const packedB = (nMax + tile) * (kMax + 2)
 
 let compiled: Module | undefined
 
+/**
+ * The kernels' module, compiled once in a process: the threads share its machine code, optimised when one of them has
+ * found it hot.
+ */
+export const kernelsModule = (): Module => (compiled ??= new webAssembly.Module(assemble(functions)))
+
+/** In a thread: takes over the module of the thread that started it. */
+export const adoptKernelsModule = (module: Module): void => {
+  compiled = module
+}
+
 /** The kernels with a memory of their own. Not to be shared between threads. */
 export class Kernels {
   readonly #memory = new webAssembly.Memory({ initial: 1 })
@@ -385,8 +396,7 @@ export class Kernels {
   numbers = new Float64Array(this.#memory.buffer)
 
   constructor() {
-    compiled ??= new webAssembly.Module(assemble(functions))
-    this.#run = new webAssembly.Instance(compiled, { env: { memory: this.#memory } }).exports as unknown as Exports
+    this.#run = new webAssembly.Instance(kernelsModule(), { env: { memory: this.#memory } }).exports as unknown as Exports
   }
 
   /** Empties the memory and makes room for that many numbers. They are finite: zeros, or what was there before. */

@@ -3,7 +3,13 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { Eigen, Symmetric } from './eigen.js'
+import { kernelsModule } from './kernels.js'
+import type { Module } from './wasm.js'
 
+/** What a worker starts with. */
+export interface Start {
+  readonly module: Module
+}
 /** To a worker. */
 export type Question = Symmetric
 /** From a worker. */
@@ -55,7 +61,9 @@ export class EighPool {
   }
 
   #start(): void {
-    const worker = new Worker(new URL('./worker.js', import.meta.url))
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData: { module: kernelsModule() } satisfies Start,
+    })
     this.#workers.set(worker, undefined)
     this.#idle.push(worker)
     worker.on('message', (answer: Answer) => {

@@ -1,6 +1,10 @@
 /**
  * @file The symmetric eigenproblem of one matrix on one thread: reduce to tridiagonal form, solve that by divide and
- * conquer, transform the eigenvectors back.
+ * conquer, transform the eigenvectors back. `eighPlain` is the oracle.
+ *
+ * CPU seconds of one warm thread, on 2 cores of an EPYC (Zen 3) that were busy with other work, beside LAPACK's in numpy
+ * (OpenBLAS, AVX2 with FMA, one thread): n = 576: 0.10 and 0.06; n = 1536: 1.8 and 0.93. `bench/eigh.ts` measures both.
+ * The first matrix of a thread takes 0.3 s more: memory that is touched for the first time, code that is still cold.
  */
 import { divideAndConquer, divideRoom } from './divide.js'
 import type { Eigen } from './eigen.js'

@@ -2,12 +2,14 @@
  * @file A worker of the pool: one matrix in, its eigendecomposition out. Several work on different matrices, so
  * none waits for another within one.
  */
-import { parentPort } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
+import { adoptKernelsModule } from './kernels.js'
 import { decompose } from './solve.js'
-import type { Answer, Question } from './pool.js'
+import type { Answer, Question, Start } from './pool.js'
 
 if (parentPort === null) throw new Error('linalg/worker.js runs as a worker thread')
 const port = parentPort
+adoptKernelsModule((workerData as Start).module)
 
 port.on('message', ({ matrix, n }: Question) => {
   try {
