@@ -17,8 +17,11 @@ export const sequenceInputs = {
   labels: { type: 'int64', shape: ['N'] },
 } as const satisfies Readonly<Record<string, InputSpec>>
 
-/** For programs that sample labels, and for those that average over tokens (M real tokens). */
-export const uniformInputs = { uniforms: { type: 'float32', shape: ['N', 1] } } as const satisfies Readonly<Record<string, InputSpec>>
+/** The same with the labels of a fit: the real ones, or uniform numbers to sample them by. */
+export const fitInputs = (empirical: boolean): Readonly<Record<string, InputSpec>> =>
+  empirical ? sequenceInputs : { tokens: sequenceInputs.tokens, rows: sequenceInputs.rows, uniforms: { type: 'float32', shape: ['N', 1] } }
+
+/** For programs that average over tokens (M real tokens). */
 export const realInputs = { real: { type: 'int64', shape: ['M'] } } as const satisfies Readonly<Record<string, InputSpec>>
 
 /**

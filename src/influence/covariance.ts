@@ -5,7 +5,7 @@
  */
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor } from '../tensor/index.js'
-import { realInputs, sequenceInputs, uniformInputs } from './batch.js'
+import { fitInputs, realInputs } from './batch.js'
 import { batchGradients } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
 
@@ -29,7 +29,7 @@ export const covarianceProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], { empirical }: { readonly empirical: boolean },
 ): ProgramSpec => ({
   name: 'covariances',
-  inputs: { ...sequenceInputs, ...realInputs, ...(empirical ? {} : uniformInputs) },
+  inputs: { ...fitInputs(empirical), ...realInputs },
   weights,
   accumulate: Object.fromEntries(
     covarianceShapes(tracked).flatMap(({ name, width }) =>

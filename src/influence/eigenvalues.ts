@@ -6,7 +6,7 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
-import { sequenceInputs, uniformInputs } from './batch.js'
+import { fitInputs } from './batch.js'
 import { batchGradients } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
 
@@ -34,8 +34,7 @@ export const eigenvalueProgram = (
 ): ProgramSpec => ({
   name: 'corrected eigenvalues',
   inputs: {
-    ...sequenceInputs,
-    ...(empirical ? {} : uniformInputs),
+    ...fitInputs(empirical),
     ...Object.assign({}, ...[...inputs].map(([name, basis]) => basisInputs(`QA/${name}`, basis))),
     ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis))),
   },

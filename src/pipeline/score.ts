@@ -71,7 +71,7 @@ const pass = async (
   )
   await program.bind(tensors)
   progress.start(null, 'documents')
-  return scorePartitions(partitions, {
+  return await scorePartitions(partitions, {
     log,
     run: runId(record.run),
     queries: record.queries.map(({ id }) => id),

@@ -28,7 +28,7 @@ export const fitInMemory = async (
     for (const batch of batches) {
       const { tokens: ids, rows, labels, real, uniforms } = batchTensors(batch)
       tokens += real.data.length
-      await program.run({ tokens: ids, rows, real, ...(empirical ? { labels } : { uniforms, labels }) })
+      await program.run({ tokens: ids, rows, real, ...(empirical ? { labels } : { uniforms }) })
     }
     for (const shape of covarianceShapes(tracked)) {
       const whole = covarianceOf(program.sums, shape, tokens)
@@ -44,7 +44,7 @@ export const fitInMemory = async (
     await program.bind(boundBases(bases))
     for (const batch of batches) {
       const { tokens, rows, labels, uniforms } = batchTensors(batch)
-      await program.run({ tokens, rows, ...(empirical ? { labels } : { uniforms, labels }) })
+      await program.run({ tokens, rows, ...(empirical ? { labels } : { uniforms }) })
     }
     for (const layer of tracked) eigenvalues.set(layer.name, Float32Array.from(program.sums[`L/${layer.name}`], (sum) => sum / count))
   }
