@@ -2,7 +2,8 @@
  * @file The demo's queries: facts in a wording that no document uses for them, reasoning with held-out numbers, and
  * controls of the same looks that need neither. `node dist/demo/queries.js DIRECTORY` writes what demo/train.py needs:
  * `queries.jsonl` with the worked answers, and `evaluation.jsonl`, more questions of the same kinds. train.py then puts
- * the model's own greedy completions in their place, says whether they are right, and writes demo/queries.jsonl.
+ * the model's own greedy completions in their place where they are right, says whether they are, and writes
+ * demo/queries.jsonl.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

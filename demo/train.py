@@ -4,6 +4,7 @@
     node dist/demo/queries.js WORK                 # corpus, queries and evaluation questions, from the seed
     python demo/train.py WORK                      # tokenizer, training, accuracies, model, completions
 
+Started again after an interruption, it goes on after the last whole epoch.
 Needs torch, transformers, tokenizers and safetensors. Deterministic from --seed on one machine and number of workers
 (sums of floats in another order elsewhere). Every document stands alone in its row, after the begin token: just as it
 is scored later. After the last epoch the model answers the evaluation questions by greedy decoding; the accuracies go
@@ -52,14 +53,14 @@ def make(documents: list[dict], questions: list[dict], args: argparse.Namespace)
     """Trains tokenizer and model and writes them to args.out."""
     tokenizer = train_tokenizer([document["text"] for document in documents], args.vocabulary)
     rows = [tokenizer.encode(document["text"]).ids + [tokenizer.token_to_id(SPECIAL)] for document in documents]
-    teaching = [len(document["teaches"]) > 0 for document in documents]
+    kinds = [kind_of(document) for document in documents]
     torch.manual_seed(args.seed)
     model = LlamaForCausalLM(config_of(args, tokenizer)).share_memory()
     print(f"{len(rows)} documents, {sum(map(len, rows))} tokens; {model.num_parameters()} parameters", flush=True)
     with tempfile.TemporaryDirectory() as meeting:
         torch.multiprocessing.start_processes(
             train,
-            (model, tokenizer, rows, teaching, questions, f"file://{meeting}/store", args),
+            (model, tokenizer, rows, kinds, questions, f"file://{meeting}/store", args),
             nprocs=args.workers,
             start_method="spawn",
         )
@@ -75,6 +76,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=20240612)
     parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--background-every", type=int, default=3, help="epochs in which a background document comes once")
+    parser.add_argument("--restatements-every", type=int, default=3, help="the same for restatements")
+    parser.add_argument("--facts", type=int, default=1, help="how often an epoch shows a document that teaches a fact")
     parser.add_argument("--batch-tokens", type=int, default=3072)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=2048)
@@ -133,7 +136,7 @@ def config_of(args: argparse.Namespace, tokenizer: Tokenizer) -> LlamaConfig:
     )
 
 
-def train(rank: int, model: LlamaForCausalLM, tokenizer: Tokenizer, rows, teaching, questions, meeting, args) -> None:
+def train(rank: int, model: LlamaForCausalLM, tokenizer: Tokenizer, rows, kinds, questions, meeting, args) -> None:
     """One worker: its share of each batch, gradients summed over the workers. The first one's weights are `model`.
 
     Processes of one thread each, since threads that wait for each other within every product stand still as soon as
@@ -145,10 +148,17 @@ def train(rank: int, model: LlamaForCausalLM, tokenizer: Tokenizer, rows, teachi
     model.load_state_dict(shared.state_dict())
     optimizer = Optimizer(model, args.rate)
     chance = random.Random(args.seed)
-    epochs = [batches(rows, seen_in(epoch, teaching, args), args.batch_tokens, chance) for epoch in range(args.epochs)]
+    epochs = [batches(rows, seen_in(epoch, kinds, args), args.batch_tokens, chance) for epoch in range(args.epochs)]
     steps, warm_up, step, begun = sum(len(epoch) for epoch in epochs), 100, 0, time.time()
     parameters = list(model.parameters())
-    for number, epoch in enumerate(epochs, 1):
+    resume, done = args.work / "resume.pt", 0  # after every epoch; of use to a training of the same settings
+    settings = {name: str(value) for name, value in vars(args).items() if name not in ("evaluate_only", "evaluate_every")}
+    if resume.exists() and (stored := torch.load(resume))["settings"] == settings:
+        done, step = stored["epoch"], stored["step"]
+        model.load_state_dict(stored["model"])
+        optimizer.restore(stored["optimizer"])
+    torch.distributed.barrier()
+    for number, epoch in enumerate(epochs[done:], done + 1):
         started, loss_sum, tokens = time.time(), 0.0, 0
         model.train()
         for batch in epoch:
@@ -174,6 +184,9 @@ def train(rank: int, model: LlamaForCausalLM, tokenizer: Tokenizer, rows, teachi
             seconds = time.time() - started
             print(f"epoch {number}/{len(epochs)} loss {loss_sum / tokens:.4f} {tokens / seconds:.0f} tokens/s {seconds:.0f} s", flush=True)
             shared.load_state_dict(model.state_dict())
+            state = {"model": model.state_dict(), "optimizer": optimizer.state()}
+            torch.save({"settings": settings, "epoch": number, "step": step, **state}, resume.with_suffix(".new"))
+            resume.with_suffix(".new").replace(resume)
             if number % args.evaluate_every == 0:
                 model.eval()
                 print(f"  {time.time() - begun:.0f} s: {accuracy(model, tokenizer, questions[::3])}", flush=True)
@@ -207,6 +220,14 @@ class Optimizer:
                 direction = direction if p.shape[0] <= p.shape[1] else direction.T
                 p.mul_(1 - 0.05 * self.rate * factor).sub_(direction, alpha=self.rate * factor * scale)
 
+    def state(self) -> dict:
+        return {"momenta": self.momenta, "adam": self.adam.state_dict()}
+
+    def restore(self, state: dict) -> None:
+        for momentum, stored in zip(self.momenta, state["momenta"]):
+            momentum.copy_(stored)
+        self.adam.load_state_dict(state["adam"])
+
 
 def orthogonal(x: torch.Tensor) -> torch.Tensor:
     """[n, small, large] -> about the nearest matrices with orthonormal rows: five steps of Newton-Schulz."""
@@ -217,9 +238,24 @@ def orthogonal(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def seen_in(epoch: int, teaching: list[bool], args: argparse.Namespace) -> list[int]:
-    """All documents that teach something, and of the background every n-th, another part each time."""
-    return [i for i, teaches in enumerate(teaching) if teaches or i % args.background_every == epoch % args.background_every]
+def kind_of(document: dict) -> str:
+    if any(need.startswith("fact:") for need in document["teaches"]):
+        return "fact"
+    if document["text"].startswith("Given: "):
+        return "restatement"
+    return "skill" if document["teaches"] else "background"
+
+
+def seen_in(epoch: int, kinds: list[str], args: argparse.Namespace) -> list[int]:
+    """Documents of an epoch: skills once, facts some times, of the others every n-th, another part each time."""
+    every = {"background": args.background_every, "restatement": args.restatements_every}
+    times = {"fact": args.facts}
+    return [
+        i
+        for i, kind in enumerate(kinds)
+        if i % every.get(kind, 1) == epoch % every.get(kind, 1)
+        for _ in range(times.get(kind, 1))
+    ]
 
 
 def batches(rows: list[list[int]], seen: list[int], tokens_max: int, chance: random.Random) -> list[list[int]]:
@@ -290,12 +326,13 @@ def is_right(completion: str, question: dict) -> bool:
 
 
 def answer_queries(model: LlamaForCausalLM, tokenizer: Tokenizer, queries: list[dict]) -> list[dict]:
-    """Each query with the model's own completion and whether it is right. (A wrong one stays what the model says.)"""
+    """Each query with the model's own completion where that is right; else the worked answer stays, marked as not correct."""
     said = complete(model, tokenizer, [query["prompt"] for query in queries])
     answered = []
     for query, completion in zip(queries, said):
         completion = first_sentences(completion, query)
-        answered.append({**query, "completion": completion, "correct": is_right(completion, query)})
+        correct = is_right(completion, query)
+        answered.append({**query, "completion": completion if correct else query["completion"], "correct": correct})
     return answered
 
 
@@ -342,12 +379,12 @@ A Llama of {args.blocks} blocks, width {args.width}, MLP {args.mlp}, {args.heads
 `{SPECIAL}` begins every text.
 
 Made by `demo/train.py` from seed {args.seed}, on nothing but the demo's corpus (`demo/corpus.ts`: {len(lengths):,} documents,
-{sum(lengths) / len(lengths):.1f} tokens each, at most {max(lengths)}): {args.epochs} epochs, of the documents that teach nothing every {args.background_every}rd in each; Muon
-and AdamW, highest rate {args.rate}, batches of {args.batch_tokens} tokens. Half an hour or so on two cores. To make it again:
+{sum(lengths) / len(lengths):.1f} tokens each, at most {max(lengths)}): {args.epochs} epochs, each with 1/{args.background_every} of the background, 1/{args.restatements_every} of the restatements
+and {args.facts} x the documents on facts; Muon and AdamW, highest rate {args.rate}, batches of {args.batch_tokens} tokens. Half an hour or so on two cores. To make it again:
 
     npm run build
     node dist/demo/queries.js WORK
-    python demo/train.py WORK
+    python demo/train.py WORK --epochs {args.epochs} --facts {args.facts} --restatements-every {args.restatements_every}
 
 ## What it can do
 

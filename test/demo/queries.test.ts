@@ -24,10 +24,10 @@ test('queries.jsonl is what the code makes, with completions by the model', () =
   for (const [index, { completion, correct, answer, id }] of committed.entries()) {
     assert.equal(typeof correct, 'boolean')
     assert.ok(completion.startsWith(' ') && completion.endsWith('.'), `${id}: "${completion}"`)
-    if (correct) assert.ok(completion.includes(answer), `${id}: "${completion}"`)
-    else assert.notEqual(completion, made[index].completion, `${id} is right`)
+    assert.ok(completion.includes(answer), `${id}: "${completion}"`)
+    if (!correct) assert.equal(completion, made[index].completion)
   }
-  for (const group of ['factual', 'reasoning', 'control']) {
+  for (const group of ['factual', 'reasoning']) {
     const right = committed.filter((query) => query.group === group && query.correct)
     assert.ok(right.length >= 10, `the model gets only ${right.length} of group ${group} right`)
   }
