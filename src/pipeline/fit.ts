@@ -47,7 +47,6 @@ export const steps: Pipeline = {
 const chunkDocuments = 512
 /** Sums are saved when that costs less than this share of the time since they were last saved. */
 const savingShareMax = 0.05
-const savingEveryMsMin = 5_000
 
 /** @throws UserError for a checkpoint, a topic or a factor set that the fit cannot work with */
 export const fit = async (settings: FitSettings, context: PipelineContext): Promise<WorkResult> => {
@@ -224,7 +223,7 @@ const accumulate = async (
         await save()
         return outcome(false)
       }
-      if (now() - savedMs > Math.max(savingEveryMsMin, savingMs / savingShareMax)) await save()
+      if (now() - savedMs > Math.max(settings.commitEveryMs, savingMs / savingShareMax)) await save()
     }
     cursor = { ...cursor, chunk: cursor.chunk + 1, batches: 0, unusable: cursor.unusable + new Set(rejected.map(({ record }) => record.key)).size }
   }

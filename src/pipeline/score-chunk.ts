@@ -7,7 +7,7 @@
  * A chunk is some hundreds of records of one partition: the bound on what RxJS may queue. Its batches are a function of
  * its records alone, so whoever computes it again computes the same bits.
  */
-import { concatMap, from, map, mergeMap, of, pipe, reduce, toArray, type OperatorFunction } from 'rxjs'
+import { concatMap, from, map, of, pipe, toArray, type OperatorFunction } from 'rxjs'
 import type { RunId } from '../base/index.js'
 import type { BatchScores } from '../influence/index.js'
 import { keyOf, type LogRecord, type NewRecord } from '../log/index.js'
@@ -15,6 +15,7 @@ import type { Tokenizer } from '../model/index.js'
 import { problemOf, type Scored } from '../table/index.js'
 import { deadLetter } from './dead-letter.js'
 import { batchByTokens, type BatchBounds } from './operators/batch-by-tokens.js'
+import { mapInOrder } from './operators/map-in-order.js'
 import { isPiece, toPieces, type Piece, type PieceOptions, type Rejected } from './operators/to-pieces.js'
 
 /** Batches on their way to the engine: while one is computed, the next one's tensors are there. */
@@ -46,7 +47,7 @@ export const toChunk = (tokenizer: Tokenizer, options: PieceOptions, bounds: Bat
     concatMap((items) =>
       from(items.filter(isPiece)).pipe(
         batchByTokens(bounds),
-        reduce<readonly Piece[], (readonly Piece[])[]>((batches, batch) => [...batches, batch], []),
+        toArray(),
         map((batches): Chunk => ({ rejected: items.filter((item): item is Rejected => !isPiece(item)), batches })),
       ),
     ),
@@ -59,7 +60,9 @@ export const toChunk = (tokenizer: Tokenizer, options: PieceOptions, bounds: Bat
 export const scoreChunk = (run: RunId, scorer: Scorer, { from: done }: { readonly from: number }): OperatorFunction<Chunk, Outcome> =>
   concatMap(({ rejected, batches }) =>
     from([rejected, ...batches].slice(done)).pipe(
-      mergeMap((batch) => (isRejection(batch, rejected) ? of(rejectedOutcome(run, rejected)) : scorer(batch).then((scores) => outcomeOf(run, batch, scores))), batchesInFlight),
+      mapInOrder((batch) => (isRejection(batch, rejected) ? of(rejectedOutcome(run, rejected)) : scorer(batch).then((scores) => outcomeOf(run, batch, scores))), {
+        inFlightMax: batchesInFlight,
+      }),
     ),
   )
 

@@ -19,8 +19,6 @@ import { outcomesOf, scoreChunk, toChunk, type Chunk, type Scorer } from './scor
 const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
 /** What waits for a commit at most. */
 const pendingRecordsMax = 16_384
-/** A commit is made when so long has passed since the last one, or everything is done. */
-const commitEveryMsDefault = 1_000
 
 export interface ScoreParts {
   readonly log: Log
@@ -37,7 +35,8 @@ export interface ScoreParts {
   /** Aborted: the batch in hand is finished and committed, then the call returns. */
   readonly signal: AbortSignal
   readonly now: () => number
-  readonly commitEveryMs?: number
+  /** A commit is made when so long has passed since the last one, or everything is done. */
+  readonly commitEveryMs: number
   /** After every outcome and when caught up: what was done since the start, and records not yet looked at. */
   readonly onProgress?: (done: Tally, left: number) => void
 }
@@ -111,7 +110,7 @@ interface ChunkHooks {
 
 /** One partition: its state, its position, and what waits to be committed. */
 const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
-  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs = commitEveryMsDefault } = parts
+  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs } = parts
   const { partition } = assignment
   const restored = await assignment.restore()
   const state: PartitionState = restoreState({ run, partition, queries, k }, restored.state)

@@ -83,6 +83,7 @@ const pass = async (
     follow: settings.follow,
     signal,
     now,
+    commitEveryMs: settings.commitEveryMs,
     onProgress: ({ documents, tokens, deadLetters }, left) =>
       progress.update(
         documents + deadLetters,

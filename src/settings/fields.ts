@@ -68,6 +68,9 @@ const batchTokensField = {
   kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 4096,
   about: 'tokens computed at once at most, padding included',
 }
+const commitEveryField = (fallback: number, about: string) => ({
+  kind: kinds.whole({ min: 0, max: 3_600_000 }), argument: 'MS', fallback, about,
+})
 const longField = {
   kind: kinds.choice('split', 'truncate'), argument: 'HOW', fallback: 'truncate' as const,
   about: 'documents longer than the context: split into pieces, or truncate',
@@ -126,6 +129,7 @@ export const fitFields: Fields<FitSettings> = {
   context: contextField,
   batchTokens: batchTokensField,
   long: longField,
+  commitEveryMs: commitEveryField(5_000, 'milliseconds between two savings of the sums at least'),
 }
 
 export const scoreFields: Fields<ScoreSettings> = {
@@ -166,6 +170,7 @@ export const scoreFields: Fields<ScoreSettings> = {
   context: contextField,
   batchTokens: batchTokensField,
   seed: seedField,
+  commitEveryMs: commitEveryField(1_000, 'milliseconds between two commits; 0: after every batch'),
   follow: { kind: kinds.onOff(), fallback: false, about: 'when caught up, wait for more documents' },
   queries: {
     kind: kinds.list('ids of queries'), argument: 'ID', fallback: [], fallbackAbout: 'all',

@@ -53,6 +53,8 @@ export interface FitSettings extends GlobalSettings {
   /** B·T at most, padding included; one document is always computed whole. */
   readonly batchTokens: number
   readonly long: Long
+  /** Sums are saved no more often than this: what a kill loses at most, beside the batch in hand. */
+  readonly commitEveryMs: number
 }
 
 export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
@@ -84,6 +86,8 @@ export interface ScoreSettings extends GlobalSettings {
   /** B·T at most, padding included; one document is always computed whole. */
   readonly batchTokens: number
   readonly seed: number
+  /** Records, tables and position are committed when so long has passed; 0: after every batch. */
+  readonly commitEveryMs: number
   /** Keep waiting for documents when caught up. */
   readonly follow: boolean
   /** Ids of queries; together with `group` empty: all queries. */

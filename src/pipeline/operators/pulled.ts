@@ -26,8 +26,7 @@ export const pulled = async function* <V>(source: Observable<V>, signal: AbortSi
   const ended = (): typeof state => state
   try {
     for (;;) {
-      const [value] = waiting.splice(0, 1)
-      if (value !== undefined) yield value
+      if (waiting.length > 0) yield* waiting.splice(0)
       else if (ended() === 'done') return
       else {
         const end = ended()
