@@ -1,7 +1,7 @@
 /** @file `tributary scores --run NAME --format jsonl|npy|parquet --out PATH` */
 import { Command } from 'commander'
+import { readRun } from '../pipeline/runs.js'
 import { commandFields, resolveSettings, UsageError } from '../settings/index.js'
-import { readRun } from './home.js'
 import { addOptions } from './options.js'
 import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
 

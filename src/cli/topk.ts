@@ -1,9 +1,9 @@
 /** @file `tributary topk --run NAME`: the tables of a run, with the documents' text. */
 import { Command } from 'commander'
 import { UserError } from '../base/index.js'
+import { readRun } from '../pipeline/runs.js'
 import type { TopKTable } from '../pipeline/top-k.js'
 import { commandFields, resolveSettings, type TopkSettings } from '../settings/index.js'
-import { readRun } from './home.js'
 import { addOptions } from './options.js'
 import { excerptOf, formatScore, tableOf } from './output.js'
 import { givenTo, outputFor } from './shell.js'

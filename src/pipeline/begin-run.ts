@@ -2,15 +2,16 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { packageRoot, UserError } from '../base/index.js'
-import { openFactors, planJoin, type FactorSet, type JoinKind } from '../influence/index.js'
-import type { Log, QueryValue } from '../log/index.js'
+import { packageRoot } from '../base/index.js'
+import { openFactors, planJoin, type FactorSet, type JoinKind, type Plan } from '../influence/index.js'
+import type { QueryValue } from '../log/index.js'
 import { assertSameSettings, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext } from './context.js'
 import { homePaths } from './home.js'
 import { dampings, prepareGradients, tokenizeQueries, type PrepareParts, type RunQueryTokens } from './prepare.js'
+import { chooseQueries, listQueries } from './queries.js'
 import { queryCache } from './query-cache.js'
 
 export interface BegunRun {
@@ -26,22 +27,57 @@ export interface BegunRun {
   readonly prepareParts: PrepareParts
 }
 
-/** Call with the run's partitions in hand: a run is begun by one worker. @throws UserError for whatever does not fit together */
-export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now }: PipelineContext): Promise<BegunRun> => {
+/** What a scoring works with, opened and held against each other. */
+export interface ScoringParts {
+  readonly checkpoint: OpenCheckpoint
+  readonly queryCheckpoint: OpenCheckpoint
+  readonly factors: FactorSet
+  readonly queries: readonly RunQueryTokens[]
+  /** T at most. */
+  readonly context: number
+  readonly prepareParts: PrepareParts
+}
+
+/** The settings of a scoring, with a run or without one. */
+export type ScoringSettings = Pick<
+  ScoreSettings, 'home' | 'model' | 'queryModel' | 'factors' | 'join' | 'rank' | 'sharedRank' | 'damping' | 'memory' | 'context' | 'batchTokens' | 'seed'
+>
+
+/** @throws UserError for whatever does not fit together */
+export const openScoring = async (
+  settings: ScoringSettings, values: readonly QueryValue[], engine: Engine, { progress, signal }: Pick<PipelineContext, 'progress' | 'signal'>,
+): Promise<ScoringParts> => {
   const paths = homePaths(settings.home)
   const checkpoint = await openCheckpoint(settings.model, settings)
   const queryCheckpoint = settings.queryModel === null ? checkpoint : await openCheckpoint(settings.queryModel, settings)
   const folder = join(paths.factors, settings.factors)
   const factors = await openFactors(folder, settings.factors, checkpoint.model.layers)
   if (queryCheckpoint !== checkpoint) await openFactors(folder, settings.factors, queryCheckpoint.model.layers) // the shapes must agree there too
-  const values = await chosenQueries(log, settings)
   const queries = tokenizeQueries(values, queryCheckpoint)
-  const context = contextOf(checkpoint, settings.context)
-  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
   const prepareParts: PrepareParts = {
     engine, cache: queryCache(paths.queryCache), checkpoint: queryCheckpoint, factors, damping: settings.damping, seed: settings.seed, progress, signal,
   }
-  const rankOf = (kind: JoinKind): number => (kind === 'shared' ? settings.sharedRank : settings.rank)
+  return { checkpoint, queryCheckpoint, factors, queries, context: contextOf(checkpoint, settings.context), prepareParts }
+}
+
+/** The rank that a join is given: R or k. */
+export const rankOf = (kind: JoinKind, { rank, sharedRank }: Pick<ScoringSettings, 'rank' | 'sharedRank'>): number => (kind === 'shared' ? sharedRank : rank)
+
+/** The join for these parts. @throws UserError if none fits in memory */
+export const planScoring = ({ checkpoint, factors, queries, context }: ScoringParts, settings: ScoringSettings): Plan => {
+  const { rank, sharedRank, batchTokens, memory } = settings
+  return planJoin(
+    { model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank, sharedRank, context, batchTokens, memory },
+    settings.join,
+  )
+}
+
+/** Call with the run's partitions in hand: a run is begun by one worker. @throws UserError for whatever does not fit together */
+export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now }: PipelineContext): Promise<BegunRun> => {
+  const values = chooseQueries(await listQueries(log), settings)
+  const parts = await openScoring(settings, values, engine, { progress, signal })
+  const { checkpoint, queryCheckpoint, factors, queries, context, prepareParts } = parts
+  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
   const begun = { checkpoint, factors, queries, context, prepareParts }
 
   const known = (await log.latest('runs', settings.run)).find(({ key }) => key === settings.run)?.value
@@ -49,16 +85,10 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
     const record = parseRunRecord(settings.run, known.settings)
     assertSameSettings(settings.run, JSON.stringify(record.settings), identity)
     await prepareGradients(queries, prepareParts)
-    return { ...begun, record, goesOn: true, join: { kind: record.join, rank: rankOf(record.join) } }
+    return { ...begun, record, goesOn: true, join: { kind: record.join, rank: rankOf(record.join, settings) } }
   }
 
-  const plan = planJoin(
-    {
-      model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank: settings.rank, sharedRank: settings.sharedRank, context,
-      batchTokens: settings.batchTokens, memory: settings.memory,
-    },
-    settings.join,
-  )
+  const plan = planScoring(parts, settings)
   const nats = await prepareGradients(queries, prepareParts)
   const record: RunRecord = {
     run: settings.run,
@@ -79,18 +109,7 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
     versions: versions(),
   }
   await log.append([{ topic: 'runs', key: settings.run, value: { run: settings.run, createdMs: record.createdMs, settings: JSON.stringify(record) } }])
-  return { ...begun, record, goesOn: false, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind) } }
-}
-
-/** The queries that a run is asked for, by id. */
-const chosenQueries = async (log: Log, { queries, group }: ScoreSettings): Promise<readonly QueryValue[]> => {
-  const all = (await log.latest('queries')).flatMap(({ value }) => (value === undefined ? [] : [value]))
-  if (all.length === 0) throw new UserError('there are no queries', { fix: 'tributary queries add FILE.jsonl' })
-  const unknown = queries.filter((id) => !all.some((query) => query.id === id))
-  if (unknown.length > 0) throw new UserError(`there is no query ${unknown.map((id) => `"${id}"`).join(', ')}`, { fix: 'tributary queries list' })
-  const chosen = queries.length === 0 && group.length === 0 ? all : all.filter((query) => queries.includes(query.id) || (query.group !== null && group.includes(query.group)))
-  if (chosen.length === 0) throw new UserError(`no query is of group ${group.map((name) => `"${name}"`).join(', ')}`, { fix: 'tributary queries list' })
-  return chosen
+  return { ...begun, record, goesOn: false, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind, settings) } }
 }
 
 const versions = (): Readonly<Record<string, string>> => {

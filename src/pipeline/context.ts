@@ -25,6 +25,11 @@ export interface PipelineContext {
   readonly now: () => number
 }
 
+/** What a pipeline needs beside its settings, with nobody listening and nobody stopping it unless said otherwise. */
+export const pipelineContext = (
+  log: Log, { progress = silentProgress, signal = new AbortController().signal, now = Date.now }: Partial<Omit<PipelineContext, 'log'>> = {},
+): PipelineContext => ({ log, progress, signal, now })
+
 /** How a fit or a scoring ended; the command line prints it. */
 export interface WorkResult {
   /** Documents and tokens done this time. */

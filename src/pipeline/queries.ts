@@ -35,6 +35,10 @@ const parseLine = (line: string): Parsed => {
   } catch (error) {
     return { problem: `is not JSON: ${(error as Error).message}` }
   }
+  return judge(row)
+}
+
+const judge = (row: unknown): Parsed => {
   if (typeof row !== 'object' || row === null || Array.isArray(row)) return { problem: 'is not a JSON object' }
   const { id: givenId, prompt, completion, group, task, answer, steps: givenSteps, ...others } = row as Record<string, Json>
   const id = Number.isSafeInteger(givenId) ? String(givenId) : givenId
@@ -68,6 +72,24 @@ const parseLine = (line: string): Parsed => {
       extra: Object.keys(others).length === 0 ? null : canonicalJson(others),
     },
   }
+}
+
+/** A query as it is given: a line of the file, parsed. Other fields are kept. */
+export interface GivenQuery {
+  readonly id: string
+  readonly prompt: string
+  readonly completion: string
+  readonly group?: string | null
+  readonly task?: string | null
+  readonly answer?: string | null
+  readonly steps?: readonly string[] | null
+}
+
+/** A query as the topic keeps it. @throws UserError for what a line of a file would be refused for */
+export const toQuery = (given: GivenQuery): QueryValue => {
+  const judged = judge(given)
+  if ('problem' in judged) throw new UserError(`query ${JSON.stringify(given.id)} ${judged.problem}`)
+  return judged.value
 }
 
 /**

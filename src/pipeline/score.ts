@@ -3,16 +3,14 @@
  * The operators are in score-chunk.ts, the shell that pulls and commits in score-partitions.ts.
  */
 import { runId, UserError } from '../base/index.js'
-import { scoreBatch, scoreProgram } from '../influence/index.js'
 import type { Assignment } from '../log/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import { onnxEngine } from '../tensor/index.js'
 import { beginRun, type BegunRun } from './begin-run.js'
 import type { PipelineContext, WorkResult } from './context.js'
-import { prepareQueries } from './prepare.js'
 import { measureAccuracy, rescore } from './rescore.js'
-import { sequencesMaxOf } from './score-batches.js'
 import { scorePartitions, type Tally } from './score-partitions.js'
+import { openScorer } from './scorer.js'
 import type { Pipeline } from './steps.js'
 
 export const steps: Pipeline = {
@@ -41,7 +39,7 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
     const begun = await beginRun(settings, engine, context)
     if (!begun.goesOn) progress.log(`join ${begun.record.joinReason}`)
     const notes: string[] = begun.goesOn ? [`run "${run}" goes on; join ${begun.record.join}`] : [`join ${begun.record.joinReason}`]
-    const done = await pass(settings, begun, engine, partitions, context)
+    const done = await pass(settings, begun, partitions, context)
     const finished = done.left === 0 && !signal.aborted
     if (finished) {
       const parts = { settings, begun, engine, log, progress, signal }
@@ -62,24 +60,20 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
 
 /** The pass over the corpus. */
 const pass = async (
-  settings: ScoreSettings, { record, checkpoint, factors, queries, context, join, prepareParts }: BegunRun, engine: BegunRun['prepareParts']['engine'],
-  partitions: readonly Assignment[], { log, progress, signal, now }: PipelineContext,
+  settings: ScoreSettings, begun: BegunRun, partitions: readonly Assignment[], { log, progress, signal, now }: PipelineContext,
 ): Promise<Tally & { readonly left: number }> => {
-  const { tensors } = await prepareQueries(queries, join, prepareParts)
-  await using program = await engine.compile(
-    scoreProgram(checkpoint.model, checkpoint.tensors, factors.layers, join.kind, { queries: queries.length, rank: join.rank }),
-  )
-  await program.bind(tensors)
+  await using open = await openScorer(begun, begun.join, settings)
+  const { record } = begun
   progress.start(null, 'documents')
   return await scorePartitions(partitions, {
     log,
     run: runId(record.run),
     queries: record.queries.map(({ id }) => id),
     k: settings.k,
-    scorer: (batch) => scoreBatch(program, batch),
-    tokenizer: checkpoint.tokenizer,
-    options: { context, long: settings.long, vocabulary: checkpoint.model.vocabulary },
-    bounds: { tokensMax: settings.batchTokens, sequencesMax: sequencesMaxOf(factors.layers) },
+    scorer: open.scorer,
+    tokenizer: open.tokenizer,
+    options: open.options,
+    bounds: open.bounds,
     follow: settings.follow,
     signal,
     now,

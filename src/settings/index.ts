@@ -3,6 +3,7 @@
  * precedence), and what of it makes a run the run it is. Knows nothing of logs, models or terminals. Law: a command
  * starts only with settings that are complete and allowed.
  */
+export { fitSettings, ingestSettings, scoreSettings, type FitOptions, type IngestOptions, type ScoreOptions } from './complete.js'
 export {
   commandFields,
   flagOf,

@@ -1,0 +1,37 @@
+/** @file The program of the pass over the corpus, with the queries in it: what turns batches of documents into scores. */
+import { scoreBatch, scoreProgram, type JoinKind } from '../influence/index.js'
+import type { Tokenizer } from '../model/index.js'
+import type { ScoreSettings } from '../settings/index.js'
+import type { ScoringParts } from './begin-run.js'
+import type { BatchBounds } from './operators/batch-by-tokens.js'
+import type { PieceOptions } from './operators/to-pieces.js'
+import { prepareQueries } from './prepare.js'
+import { sequencesMaxOf } from './score-batches.js'
+import type { Scorer } from './score-chunk.js'
+
+/** What `toChunk` and `scoreChunk` need. */
+export interface OpenScorer extends AsyncDisposable {
+  readonly scorer: Scorer
+  readonly tokenizer: Tokenizer
+  readonly options: PieceOptions
+  readonly bounds: BatchBounds
+}
+
+/** Prepares the queries for a join, compiles the program and binds them. `prepareGradients` comes first. */
+export const openScorer = async (
+  { checkpoint, factors, queries, context, prepareParts }: Omit<ScoringParts, 'queryCheckpoint'>,
+  join: { readonly kind: JoinKind; readonly rank: number },
+  { long, batchTokens }: Pick<ScoreSettings, 'long' | 'batchTokens'>,
+): Promise<OpenScorer> => {
+  const { tensors } = await prepareQueries(queries, join, prepareParts)
+  const { model, tokenizer } = checkpoint
+  const program = await prepareParts.engine.compile(scoreProgram(model, checkpoint.tensors, factors.layers, join.kind, { queries: queries.length, rank: join.rank }))
+  await program.bind(tensors)
+  return {
+    scorer: (batch) => scoreBatch(program, batch),
+    tokenizer,
+    options: { context, long, vocabulary: model.vocabulary },
+    bounds: { tokensMax: batchTokens, sequencesMax: sequencesMaxOf(factors.layers) },
+    [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
+  }
+}
