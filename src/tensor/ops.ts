@@ -27,6 +27,7 @@ export interface PartOptions {
 }
 
 export interface SumOptions {
+  /** At least one. The tensor must not be empty: ONNX Runtime leaves the shape of such a one as it is. */
   readonly axes: readonly number[]
   /** Keep the summed axes with length 1 (default false). */
   readonly keep?: boolean

@@ -34,6 +34,9 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
   const bound = (x: Value, axis: number, i: number, of: number): Value =>
     i === 0 ? ints(0) : i === of ? ints(end) : node('Div', [node('Mul', [length(x, axis), ints(i)]), ints(of)])
 
+  /** ONNX Runtime leaves an empty tensor as it is where it should reduce an axis: a row block of the head may have no row. */
+  const reducedLast = (x: Value): Value => slice(x, -1, ints(0), ints(1))
+
   const primitives: Primitives<Value> = {
     blocks: { attention: attentionBlocks, head: headBlocks },
     constant: (values, dimensions, kind = 'float') => graph.constant(kind === 'float' ? 'float32' : 'int64', values, dimensions),
@@ -57,8 +60,8 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     meanLast: (x) => node('ReduceMean', [x], { axes: [-1], keepdims: 1 }),
     softmax: (x) => node('Softmax', [x], { axis: -1 }),
     logSumExp: (x) => {
-      const most = node('ReduceMax', [x], { axes: [-1], keepdims: 1 })
-      const sum = node('ReduceSum', [node('Exp', [node('Sub', [x, most])]), ints(-1)], { keepdims: 1 })
+      const most = reducedLast(node('ReduceMax', [x], { axes: [-1], keepdims: 1 }))
+      const sum = reducedLast(node('ReduceSum', [node('Exp', [node('Sub', [x, most])]), ints(-1)], { keepdims: 1 }))
       return node('Add', [most, node('Log', [sum])])
     },
     reshape: (x, dimensions) => node('Reshape', [x, ints(...dimensions)]),
@@ -94,7 +97,8 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
 
   /**
    * In two steps, since a cumulative sum over the whole vocabulary is slow and inexact: the chunk of the row in which
-   * the distribution function passes u, then the place in that chunk.
+   * the distribution function passes u, then the place in that chunk. Rounding may leave the last sum below u: then it is
+   * the last that has a chance at all.
    */
   const sampleRows = (probabilities: Value, u: Value): Value => {
     const width = 256
@@ -103,19 +107,23 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     const padded = node('Pad', [probabilities, node('Concat', [ints(0, 0, 0), missing], { axis: 0 })])
     const rows = length(probabilities, 0)
     const chunks = node('Reshape', [padded, node('Concat', [rows, count, ints(width)], { axis: 0 })]) // [N, C, 256]
-    const upTo = node('CumSum', [node('ReduceSum', [chunks, ints(-1)], { keepdims: 0 }), int(-1)]) // [N, C]
-    const passed = (sums: Value, at: Value): Value =>
-      node('ReduceSum', [node('Cast', [node('LessOrEqual', [sums, at])], { to: 7 }), ints(-1)], { keepdims: 1 }) // int [N, 1]
-    // Rounding may leave the last sum below u.
-    const chunk = node('Min', [passed(upTo, u), node('Sub', [count, ints(1)])]) // [N, 1]
+    const range = (to: Value): Value => node('Range', [int(0), node('Squeeze', [to, ints(0)]), int(1)])
+    const integers = (x: Value): Value => node('Cast', [x], { to: 7 })
+    /** The first place where `sums` exceed `at`, at most the last where `weights` are positive: int [N, 1]. */
+    const first = (sums: Value, at: Value, weights: Value): Value => {
+      const passed = reducedLast(node('ReduceSum', [integers(node('LessOrEqual', [sums, at])), ints(-1)], { keepdims: 1 }))
+      const chances = node('Mul', [integers(node('Greater', [weights, float(0)])), range(length(weights, -1))])
+      return node('Min', [passed, reducedLast(node('ReduceMax', [chances], { axes: [-1], keepdims: 1 }))])
+    }
+    const perChunk = node('Squeeze', [reducedLast(node('ReduceSum', [chunks, ints(-1)], { keepdims: 1 })), ints(-1)]) // [N, C]
+    const upTo = node('CumSum', [perChunk, int(-1)])
+    const chunk = first(upTo, u, perChunk)
     const before = node('GatherElements', [node('Pad', [upTo, ints(0, 1, 0, 0)]), chunk], { axis: 1 }) // sum of earlier chunks
-    const row = node('Unsqueeze', [node('Range', [int(0), node('Squeeze', [rows, ints(0)]), int(1)]), ints(1)])
+    const row = node('Unsqueeze', [range(rows), ints(1)])
     const flat = node('Reshape', [chunks, ints(-1, width)]) // [N·C, 256]
     const one = node('Gather', [flat, node('Squeeze', [node('Add', [node('Mul', [row, count]), chunk]), ints(1)])], { axis: 0 }) // [N, 256]
-    const within = passed(node('CumSum', [one, int(-1)]), node('Sub', [u, before]))
-    const index = node('Add', [node('Mul', [chunk, ints(width)]), node('Min', [within, ints(width - 1)])])
-    const last = node('Sub', [length(probabilities, -1), ints(1)])
-    return node('Squeeze', [node('Min', [index, last]), ints(1)])
+    const within = first(node('CumSum', [one, int(-1)]), node('Sub', [u, before]), one)
+    return node('Squeeze', [node('Add', [node('Mul', [chunk, ints(width)]), within]), ints(1)])
   }
 
   return {
