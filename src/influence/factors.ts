@@ -88,7 +88,8 @@ export const writeManifest = async (folder: string, manifest: FactorManifest): P
   await mkdir(join(folder, 'inputs'), { recursive: true })
   await mkdir(join(folder, 'layers'), { recursive: true })
   const temporary = `${manifestPath(folder)}.tmp`
-  await writeFile(temporary, `${JSON.stringify(manifest, null, 2)}\n`, { flush: true })
+  // In the schema's order, as a manifest that was read has it: who went on writes and hashes the same bytes.
+  await writeFile(temporary, `${JSON.stringify(manifestSchema.parse(manifest), null, 2)}\n`, { flush: true })
   await rename(temporary, manifestPath(folder))
 }
 
@@ -191,7 +192,8 @@ export const dampingOf = (strategy: Strategy, eigenvalues: Float32Array, damping
 
 /** sha256 over what the set computes with: its settings and the contents of its files. */
 export const hashFactors = async (folder: string, manifest: FactorManifest): Promise<string> => {
-  const hash = createHash('sha256').update(JSON.stringify(manifest.settings)).update(JSON.stringify(manifest.layers))
+  const { settings, layers } = manifestSchema.parse(manifest)
+  const hash = createHash('sha256').update(JSON.stringify(settings)).update(JSON.stringify(layers))
   const { bases, eigenvalues } = strategyParts[manifest.settings.strategy]
   const files = [
     ...(bases ? new Set(manifest.layers.map(({ input }) => inputFile(folder, manifest, input))) : []),

@@ -6,7 +6,7 @@
 export type { ForwardInputs, LinearLayer, Model, OnLinear, Weights } from './model.js'
 export { openModel, type Checkpoint } from './open.js'
 export {
-  readCheckpointTensors, readSafetensors, readTensor, readTensorExact, writeSafetensors, type Dtype, type TensorInfo, type TensorToWrite,
+  readCheckpointTensors, readSafetensors, readTensor, readTensorExact, removeUnfinished, writeSafetensors, type Dtype, type TensorInfo, type TensorToWrite,
 } from './safetensors.js'
 export { checkpointHash } from './hash.js'
 export { openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js'

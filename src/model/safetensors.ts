@@ -12,7 +12,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { open, realpath, rename, rm, type FileHandle } from 'node:fs/promises'
+import { open, readdir, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { UserError } from '../base/index.js'
 import { isRecord, readJson } from './json.js'
@@ -280,6 +280,19 @@ export const writeSafetensors = async (
     await rm(temporary, { force: true })
     if (error instanceof Error && 'syscall' in error) throw new UserError(`"${path}" cannot be written: ${error.message}`, { cause: error })
     throw error
+  }
+}
+
+/**
+ * Removes what `writeSafetensors` leaves beside its files when its process is killed. What is younger than `olderThanMs`
+ * may be in the making elsewhere; 0 where nobody else writes.
+ */
+export const removeUnfinished = async (folder: string, { olderThanMs }: { readonly olderThanMs: number }): Promise<void> => {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? [] : Promise.reject(error)))
+  for (const name of names.filter((known) => known.startsWith('.') && known.endsWith('.tmp'))) {
+    const path = join(folder, name)
+    const changedMs = await stat(path).then(({ mtimeMs }) => mtimeMs, () => Infinity) // gone: its writer was done
+    if (Date.now() - changedMs >= olderThanMs) await rm(path, { force: true })
   }
 }
 

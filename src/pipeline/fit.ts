@@ -16,9 +16,9 @@ import {
   inputWidth, layerFile, readBasis, readManifest, strategyParts, trackedLayers, writeBasis, writeEigenvalues, writeManifest,
   type Bases, type Basis, type CovarianceShape, type FactorManifest, type Sequence,
 } from '../influence/index.js'
-import type { LinearLayer } from '../model/index.js'
+import { removeUnfinished, type LinearLayer } from '../model/index.js'
 import type { FitSettings } from '../settings/index.js'
-import { eighAll, onnxEngine, type Engine, type Program } from '../tensor/index.js'
+import { eighAll, NotFiniteError, onnxEngine, type Engine, type Program } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { deadLetter } from './dead-letter.js'
@@ -62,6 +62,7 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
     ...done, documentsLeft: left, finished, seconds: (now() - startedMs) / 1000, notes,
   })
   const total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+  for (const part of ['.', 'inputs', 'layers']) await removeUnfinished(join(folder, part), { olderThanMs: 0 })
   if (manifest.stage === 'complete') return result(true, total, 0, [`factors "${settings.factors}" are complete: ${describe(manifest)}`])
 
   await using engine = onnxEngine({ threads: settings.threads ?? undefined })
@@ -97,7 +98,7 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   }
   manifest = { ...manifest, stage: 'complete', hash: await hashFactors(folder, manifest) }
   await writeManifest(folder, manifest)
-  await rm(sumsPath(folder, 'eigenvalues'), { force: true })
+  for (const stage of ['covariances', 'eigenvalues'] as const) await rm(sumsPath(folder, stage), { force: true })
   progress.stop()
   return result(!signal.aborted || manifest.stage === 'complete', total, 0, [`factors "${settings.factors}": ${describe(manifest)}`])
 }
@@ -199,23 +200,41 @@ const accumulate = async (
     const bounds = { tokensMax: settings.batchTokens, sequencesMax: sequencesMaxOf(trackedLayers(checkpoint.model, settings.track)) }
     return { rejected, batches: batchesByTokens(items.filter(isPiece), bounds), documents: records.length }
   }
+  /** Dead letters, each once however often the pass comes by it. */
+  const bury = async (rejected: readonly Rejected[]): Promise<void> => {
+    if (rejected.length === 0) return
+    const { appended } = await log.append(rejected.map((item) => deadLetter(`factors ${settings.factors}`, item)), { unique: true })
+    tally.deadLetters += appended
+  }
+  /** Adds a batch to the sums; if something in it is not finite, its pieces one by one. Resolves to those that were added. */
+  const addBatch = async (batch: readonly Piece[]): Promise<readonly Piece[]> => {
+    try {
+      const tensors = batchTensors(batch.map((piece) => sequenceOf(piece, settings)))
+      const { tokens, rows } = tensors
+      await program.run({ tokens, rows, ...Object.fromEntries(inputs.map((name) => [name, tensors[name]])) })
+      return batch
+    } catch (error) {
+      if (!(error instanceof NotFiniteError)) throw error
+      if (batch.length === 1) return []
+      const added = []
+      for (const piece of batch) added.push(...(await addBatch([piece])))
+      return added
+    }
+  }
   let ahead = cursor.chunk < chunks ? prepare(cursor.chunk) : undefined
   while (cursor.chunk < chunks && ahead !== undefined) {
     const { rejected, batches, documents } = await ahead
     // Read and tokenized while this chunk is computed.
     ahead = cursor.chunk + 1 < chunks ? prepare(cursor.chunk + 1) : undefined
     ahead?.catch(() => undefined)
-    if (cursor.batches === 0 && rejected.length > 0) {
-      const { appended } = await log.append(rejected.map((item) => deadLetter(`factors ${settings.factors}`, item)), { unique: true })
-      tally.deadLetters += appended
-    }
+    if (cursor.batches === 0) await bury(rejected)
     for (const batch of batches.slice(cursor.batches)) {
-      const tensors = batchTensors(batch.map((piece) => sequenceOf(piece, settings)))
-      const { tokens, rows } = tensors
-      await program.run({ tokens, rows, ...Object.fromEntries(inputs.map((name) => [name, tensors[name]])) })
+      const used = await addBatch(batch)
+      const unused = batch.filter((piece) => !used.includes(piece))
+      await bury(unused.map(({ record }) => ({ record, stage: 'fit', cause: 'its gradient is not finite' })))
       cursor = {
-        ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + batch.length,
-        tokens: cursor.tokens + batch.reduce((sum, piece) => sum + piece.tokens.length, 0),
+        ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + used.length, unusable: cursor.unusable + unused.length,
+        tokens: cursor.tokens + used.reduce((sum, piece) => sum + piece.tokens.length, 0),
       }
       const share = cursor.batches / batches.length
       progress.update(doneOf() + Math.floor(share * documents), `${cursor.tokens.toLocaleString('en-US')} tokens`)

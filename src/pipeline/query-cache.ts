@@ -10,10 +10,13 @@ import { createHash } from 'node:crypto'
 import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UserError } from '../base/index.js'
-import { readSafetensors, readTensor, writeSafetensors, type TensorInfo } from '../model/index.js'
+import { readSafetensors, readTensor, removeUnfinished, writeSafetensors, type TensorInfo } from '../model/index.js'
 
 /** Changes when a file's meaning does: older files are then not found. */
 const format = 1
+
+/** Runs share the cache: what was not finished is removed once it is older than any writing takes. */
+const unfinishedMsMin = 24 * 3_600_000
 
 export type CacheKind = 'gradients' | 'dense' | 'low-rank' | 'shared'
 
@@ -61,6 +64,7 @@ export const queryCache = (folder: string): QueryCache => {
     write: async (kind, key, tensors) => {
       const path = pathOf(kind, key)
       await mkdir(join(folder, kind), { recursive: true })
+      await removeUnfinished(join(folder, kind), { olderThanMs: unfinishedMsMin })
       await writeSafetensors(path, Object.entries(tensors).map(([name, values]) => ({ name, dtype: 'F32' as const, shape: [values.length], data: () => values })), { key: JSON.stringify(key) })
     },
   }

@@ -38,12 +38,17 @@ export interface ProgramSpec {
   readonly accumulate?: Readonly<Record<string, readonly number[]>>
 }
 
+/** A run whose terms of a sum are not all finite numbers: nothing of it was added, the sums are as they were. */
+export class NotFiniteError extends Error {
+  override readonly name = 'NotFiniteError'
+}
+
 export interface Program extends AsyncDisposable {
   /** Keeps inputs for all later runs: query caches, eigenbases. Their buffers move to the engine. */
   bind(inputs: Readonly<Record<string, TensorData>>): Promise<void>
   /**
    * One run with all inputs that are not bound; their buffers move to the engine. Rejects with the engine's message
-   * and the program's name.
+   * and the program's name; with a NotFiniteError rather than add NaN or infinity to a sum.
    */
   run(inputs: Readonly<Record<string, TensorData>>): Promise<Readonly<Record<string, TensorData>>>
   /** The sums so far, float64, shared with the engine: read or set them only between runs. */

@@ -4,6 +4,7 @@
  * to rounding, and a row's result does not depend on the other rows of its batch.
  */
 export type { AttentionOptions, Composites, HeadOptions, MatmulOptions, NormOptions, Ops, PartOptions, Primitives, SumOptions } from './ops.js'
+export { NotFiniteError } from './engine.js'
 export type { Engine, InputSpec, Program, ProgramSpec, StoredTensor, TensorData } from './engine.js'
 export { onnxEngine, type OnnxEngineOptions } from './engines/onnx/engine.js'
 export { plainOps, type PlainTensor } from './engines/plain.js'

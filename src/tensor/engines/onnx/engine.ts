@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os'
 import { basename, dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { UserError } from '../../../base/index.js'
-import type { Engine, Program, ProgramSpec, StoredTensor, TensorData } from '../../engine.js'
+import { NotFiniteError, type Engine, type Program, type ProgramSpec, type StoredTensor, type TensorData } from '../../engine.js'
 import { GraphBuilder, type ElementType, type Value } from './graph.js'
 import { onnxOps, type OnnxOptions } from './ops.js'
 import type { Reply, Request } from './worker.js'
@@ -122,6 +122,7 @@ const connect = (worker: Worker) => {
     const first = waiting.shift()
     if (first === undefined) return
     if (reply.problem === undefined) first.resolve(reply)
+    else if (reply.notFinite === true) first.reject(new NotFiniteError(`${first.what}: ${reply.problem}`))
     else first.reject(new Error(`${first.what}: ${reply.problem}`))
     if (waiting.length === 0) worker.unref()
   })

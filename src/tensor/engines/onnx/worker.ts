@@ -21,6 +21,8 @@ export type Request =
 export interface Reply {
   readonly outputs?: Readonly<Record<string, TensorData>>
   readonly problem?: string
+  /** The problem is a term of a sum that is no finite number. */
+  readonly notFinite?: boolean
 }
 
 interface Session {
@@ -60,11 +62,17 @@ const answer = async (request: Request): Promise<Reply> => {
   }
   const results = await held.session.run({ ...held.bound, ...feeds })
   const outputs: Record<string, TensorData> = {}
-  for (const [name, tensor] of Object.entries(results)) {
-    const sums = held.sums[name]
-    if (sums === undefined) outputs[name] = dataOf(name, tensor)
-    else addTo(sums, tensor.data as Float32Array, name)
-    tensor.dispose()
+  try {
+    // All are looked at before any is added: a sum that took a NaN could not be mended.
+    const notFinite = Object.entries(results).find(([name, { data }]) => held.sums[name] !== undefined && !isFiniteAll(data as Float32Array))?.[0]
+    if (notFinite !== undefined) return { problem: `its term of "${notFinite}" is not finite`, notFinite: true }
+    for (const [name, tensor] of Object.entries(results)) {
+      const sums = held.sums[name]
+      if (sums === undefined) outputs[name] = dataOf(name, tensor)
+      else addTo(sums, tensor.data as Float32Array, name)
+    }
+  } finally {
+    for (const tensor of Object.values(results)) tensor.dispose()
   }
   return { outputs }
 }
@@ -76,6 +84,13 @@ const dataOf = (name: string, { type, data, dims }: Tensor): TensorData => {
   if (type === 'float32') return { type, shape: dims, data: Float32Array.from(data as Float32Array) }
   if (type === 'int64') return { type, shape: dims, data: BigInt64Array.from(data as BigInt64Array) }
   throw new TypeError(`output "${name}" is ${type}`)
+}
+
+/** Zero times a number is zero, times NaN or infinity NaN: a sum of products sees what a branch for each would. */
+const isFiniteAll = (values: Float32Array): boolean => {
+  let zero = 0
+  for (let i = 0; i < values.length; i++) zero += values[i] * 0
+  return zero === 0
 }
 
 const addTo = (sums: Float64Array, terms: Float32Array, name: string): void => {
