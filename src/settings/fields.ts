@@ -60,7 +60,8 @@ const modelField = {
   about: 'checkpoint: config.json, model.safetensors, tokenizer.json',
 }
 const contextField = {
-  kind: kinds.whole({ min: 2, max: 1_048_576 }), argument: 'N', fallback: null,
+  // From 3 on near-equal pieces have two tokens or more: one alone predicts nothing.
+  kind: kinds.whole({ min: 3, max: 1_048_576 }), argument: 'N', fallback: null,
   fallbackAbout: "512, or the checkpoint's longest",
   about: 'tokens of a document at most; longer ones are treated as --long says',
 }
