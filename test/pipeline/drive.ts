@@ -13,10 +13,18 @@ import { resolveSettings } from '../../src/settings/index.js'
 import { RunningMoments, RunningTables, type QueryTables } from '../../src/table/index.js'
 import { rowOf } from '../../src/pipeline/partition-state.js'
 
+/** What is closed and removed after the tests of the file; a hook in a hook would do so too soon. */
+const logs: Log[] = []
+const folders: string[] = []
+after(async () => {
+  for (const log of logs) await log[Symbol.asyncDispose]()
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
 /** A folder that is gone after the tests of the file. */
 export const temporary = (): string => {
   const folder = mkdtempSync(join(tmpdir(), 'tributary-pipeline-'))
-  after(() => rmSync(folder, { recursive: true, force: true }))
+  folders.push(folder)
   return folder
 }
 
@@ -51,7 +59,7 @@ export const addQueries = async (log: Log, added: readonly { id: string; prompt:
 export const homeWith = async (documents: readonly DocumentValue[], { partitions = 2 } = {}): Promise<{ home: string; log: Log }> => {
   const home = temporary()
   const log = await openLog(home, { partitions })
-  after(() => log[Symbol.asyncDispose]())
+  logs.push(log)
   await append(log, documents)
   await addQueries(log)
   return { home, log }
