@@ -36,7 +36,8 @@ const filterOf = (track: string, model: Model): ((layer: LinearLayer) => boolean
   } catch (cause) {
     throw new UserError(`--track ${track} is no regular expression: ${(cause as Error).message}`, { cause })
   }
-  if (pattern.test(model.head.weight.replace(/\.weight$/, ''))) {
+  // A tied head goes by the embedding's name.
+  if ([model.head.weight.replace(/\.weight$/, ''), 'lm_head'].some((name) => pattern.test(name))) {
     throw new UserError(`--track ${track} matches the output head, which cannot be tracked: its covariance would have ${model.vocabulary}² entries`, {
       fix: 'write an expression that matches layers of the blocks only',
     })
