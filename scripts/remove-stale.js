@@ -10,7 +10,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
 
 for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
-  if (!entry.isFile()) continue
+  if (!entry.isFile() || entry.name === '.tsbuildinfo') continue
   const path = join(entry.parentPath ?? entry.path, entry.name)
   const source = join(root, relative(dist, path)).replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts')
   if (!existsSync(source)) rmSync(path)

@@ -1,0 +1,52 @@
+/** @file The settings as a page for people: docs/settings.md is this, and a test compares. */
+import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type SectionName } from './fields.js'
+
+const abouts: Readonly<Record<SectionName, string>> = {
+  ingest: 'shards → documents',
+  fit: 'documents → factors',
+  score: 'documents → influence on the queries of a run',
+  topk: "a run's tables",
+  scores: "a run's scores, as files",
+}
+
+/** docs/settings.md. */
+export const settingsMarkdown = (): string => {
+  const sections = (Object.keys(commandFields) as SectionName[]).map((section) => {
+    const own = Object.entries(commandFields[section] as Record<string, Field<unknown>>).filter(([key]) => !(key in globalFields))
+    return `## tributary ${section}\n\n${abouts[section]}\n\n${tableOf(own)}`
+  })
+  return `${intro}\n## All commands\n\n${tableOf(Object.entries(globalFields as unknown as Record<string, Field<unknown>>))}\n${sections.join('\n')}`
+}
+
+const intro = `# Settings
+
+Made from \`src/settings/fields.ts\` by \`node dist/test/settings/write-docs.js\`; a test compares.
+
+A setting comes from a flag, else from a variable, else from the run file (\`--config run.yaml\`, or TRIBUTARY_CONFIG),
+else from its default. In the run file it stands under its name here, for all commands that have it, or in a section
+named after one command, which goes first:
+
+    model: checkpoints/base
+    factors: mlp
+    fit:
+      documents: 10000
+    score:
+      run: first
+      k: 50
+
+\`schemas/run.schema.json\` describes the run file to editors. A key that is none, or a value that is not allowed, is
+refused with its line. Switches are \`--name\` and \`--no-name\`. A run records what identifies it and refuses to go on
+under other settings: all of \`tributary score\` but paths, \`threads\`, \`memory\`, \`follow\`, \`commit-every-ms\`,
+\`quiet\` and \`json\`.
+`
+
+const tableOf = (fields: readonly (readonly [string, Field<unknown>])[]): string => {
+  const rows = fields.map(([key, field]) => {
+    const { kind, about, argument, short, positional, file } = field
+    const flag = positional ? `\`${argument ?? key}...\`` : `\`${[short === undefined ? undefined : `-${short}`, flagOf(key)].filter((name, at, all) => name !== undefined && all.indexOf(name) === at).join(', ')}\``
+    const fallback = field.fallback === undefined ? '**needed**' : (field.fallbackAbout ?? String(field.fallback))
+    return [`\`${kebab(key)}\`${file === false ? ' (not in the run file)' : ''}`, flag, `\`${variableOf(key)}\``, fallback, about, kind.allowed]
+  })
+  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replace(/\|/g, '\\|')).join(' | ')} |`
+  return [line(['name', 'flag', 'variable', 'default', 'what', 'allowed']), '|---|---|---|---|---|---|', ...rows.map(line), ''].join('\n')
+}
