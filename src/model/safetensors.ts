@@ -278,7 +278,13 @@ export const writeSafetensors = async (
     await syncFolder(dirname(path))
   } catch (error) {
     await rm(temporary, { force: true })
-    if (error instanceof Error && 'syscall' in error) throw new UserError(`"${path}" cannot be written: ${error.message}`, { cause: error })
+    if (error instanceof Error && 'syscall' in error) {
+      const full = 'code' in error && ['ENOSPC', 'EDQUOT'].includes(String(error.code))
+      throw new UserError(`"${path}" cannot be written: ${error.message}`, {
+        cause: error,
+        fix: full ? `make room on the disk of ${dirname(path)} and start again` : `let this user write to ${dirname(path)}`,
+      })
+    }
     throw error
   }
 }

@@ -79,7 +79,6 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
       add(total, done)
       if (!done.finished) return result(false, total, done.left)
       manifest = { ...manifest, stage: 'eigenbases', sequences: done.cursor.sequences, tokens: done.cursor.tokens, unusable: done.cursor.unusable }
-      if (done.cursor.tokens === 0) throw new UserError(`none of the ${places.length} sampled documents can be used`, { fix: 'tributary status shows why, under dead letters' })
     } else manifest = { ...manifest, stage: parts.eigenvalues ? 'eigenvalues' : 'complete' }
     await writeManifest(folder, manifest)
   }
@@ -247,6 +246,7 @@ const accumulate = async (
     cursor = { ...cursor, chunk: cursor.chunk + 1, batches: 0, unusable: cursor.unusable + new Set(rejected.map(({ record }) => record.key)).size }
   }
   await save()
+  if (cursor.tokens === 0) throw new UserError(`none of the ${places.length} sampled documents can be used`, { fix: 'tributary status shows why, under dead letters' })
   progress.update(places.length)
   return outcome(true)
 }

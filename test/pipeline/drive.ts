@@ -131,11 +131,12 @@ export const momentsOf = async (log: Log, ids: readonly string[], run = 'r'): Pr
   return merged
 }
 
-/** The whole state of a run, as bytes that two equal runs have alike, whatever order they were made in. */
+/** The whole state of a run, without its name, as text that two equal runs have alike, whatever order they were made in. */
 export const stateOf = async (log: Log, run = 'r'): Promise<string> => {
   const ofRun = async (topic: 'tables' | 'moments'): Promise<unknown> =>
     (await log.latest(topic, keyOf(run, ''))).map(({ key, partition, value }) => [
-      key, partition, value !== undefined && 'raw' in value ? [value.count, Buffer.from(value.raw).toString('base64'), Buffer.from(value.normed).toString('base64')] : value,
+      key.slice(run.length), partition,
+      value !== undefined && 'raw' in value ? [value.count, Buffer.from(value.raw).toString('base64'), Buffer.from(value.normed).toString('base64')] : { ...value, run: '' },
     ])
-  return JSON.stringify([await influenceOf(log, run), await ofRun('tables'), await ofRun('moments'), await log.positions(runId(run))])
+  return JSON.stringify([(await influenceOf(log, run)).map((value) => ({ ...value, run: '' })), await ofRun('tables'), await ofRun('moments'), await log.positions(runId(run))])
 }
