@@ -54,16 +54,17 @@ export const scorePartitions = async (partitions: readonly Assignment[], parts: 
   let total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
   const leftNow = async (): Promise<number> => {
     const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
-    return workers.reduce((sum, worker) => sum + Math.max(0, (ends[worker.partition] ?? 0) - worker.offset), 0)
+    return workers.reduce((sum, worker) => sum + Math.max(0, (ends[worker.partition] ?? 0) - worker.reached), 0)
   }
   let left = await leftNow()
   let countedMs = parts.now()
   const report = async (done: Tally): Promise<void> => {
     total = sum(total, done)
+    // The topic may be growing: its ends are asked for now and then.
     if (parts.now() - countedMs > 200) {
       left = await leftNow()
       countedMs = parts.now()
-    }
+    } else left = Math.max(0, left - done.documents - done.deadLetters)
     parts.onProgress?.(total, left)
   }
   for (;;) {
@@ -118,6 +119,8 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
   let pending: NewRecord[] = []
   let committedMs = now()
   let dirty = false
+  /** Records of the chunk in hand that are done; its outcomes are not in the records' order. */
+  let inChunk = 0
   let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
 
   const detailOf = ({ detail }: Position): Detail | undefined => detail as Detail | undefined
@@ -147,8 +150,9 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
 
   return {
     partition,
-    get offset() {
-      return position.offset
+    /** As many records of the partition are done as if all before this offset were. */
+    get reached() {
+      return position.offset + inChunk
     },
     commit,
     /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
@@ -178,6 +182,8 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
         dirty = true
+        // Pieces of one document may lie in several batches: never more than the chunk's own records.
+        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from, inChunk + outcome.scored.length + outcome.deadLetters)
         await onOutcome({ documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters })
         if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
       }
