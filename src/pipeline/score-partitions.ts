@@ -182,8 +182,8 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
         dirty = true
-        // Pieces of one document may lie in several batches: never more than the chunk's own records.
-        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from, inChunk + outcome.scored.length + outcome.deadLetters)
+        // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
+        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
         await onOutcome({ documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters })
         if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
       }
