@@ -93,7 +93,8 @@ const layerPreconditioner = (
   const { layer, inputs: basisA, outputs: basisS } = factors
   const [O, I] = [layer.outputs, inputWidth(layer)]
   const shape = `${O}×${I} in ${basisS?.blocks.length ?? 0} and ${basisA?.blocks.length ?? 0} blocks`
-  const inverse = Float32Array.from(factors.eigenvalues, (value) => 1 / (value + lambda))
+  // Without damping, what no document has any gradient in counts for nothing, rather than for infinity times nothing.
+  const inverse = Float32Array.from(factors.eigenvalues, (value) => (value + lambda > 0 ? 1 / (value + lambda) : 0))
   const roots = { S: rootsOf(basisS, O), A: rootsOf(basisA, I) }
   const group = Math.max(1, Math.floor(groupBytes / (O * I * 4)))
 
