@@ -789,17 +789,20 @@ const recordIn = <Name extends TopicName>(
   batch: Batch,
   offset: number,
 ): { readonly record: LogRecord<Name>; readonly size: number } => {
-  const head = { topic: topic.name as Name, partition, offset }
+  const name = topic.name as Name
   const { bytes, problem, timestampMs } = batch
   if (problem !== undefined) {
     // Where the records lie cannot be trusted either: the first one carries all the bytes.
     const raw = offset === batch.base ? bytes : bytes.subarray(0, 0)
-    return { record: recordOf({ ...head, key: '' }, timestampMs, { problem }, () => raw), size: raw.length }
+    return { record: recordOf({ topic: name, partition, offset, key: '' }, timestampMs, { problem }, () => raw), size: raw.length }
   }
   const { start, value, end } = placeIn(batch, offset - batch.base)
   const decoded = topic.serdes.decode(bytes, value, end)
   const key = bytes.toString('utf8', start + 4, value)
-  return { record: recordOf({ ...head, key }, timestampMs, decoded, () => bytes.subarray(value, end)), size: end - start - 4 }
+  const size = end - start - 4
+  // Every document that is read comes by here: nothing is made that the record does not keep.
+  if ('value' in decoded) return { record: { topic: name, partition, offset, key, timestampMs, value: decoded.value as TopicValues[Name] }, size }
+  return { record: recordOf({ topic: name, partition, offset, key }, timestampMs, decoded, () => bytes.subarray(value, end)), size }
 }
 
 const recordOf = <Name extends TopicName>(

@@ -141,4 +141,8 @@ export interface TopicValues {
 export type TopicName = keyof TopicValues
 
 /** Joins the parts of a key; the unit separator cannot stand in an id (ingest replaces it). */
-export const keyOf = (...parts: readonly (string | number)[]): string => parts.join('\u001f')
+export const keyOf = (first: string | number, ...others: readonly (string | number)[]): string => {
+  let key = String(first)
+  for (const part of others) key += `\u001f${part}`
+  return key
+}
