@@ -109,7 +109,7 @@ test('drawn labels depend on the seed, the document and the position: not on the
     return { tokens, rows, uniforms }
   }
   const draw = async (batch: readonly Sequence[]): Promise<number[]> => Array.from((await program.run(inputs(batch))).labels.data, Number)
-  const alone = []
+  const alone: number[][] = []
   for (const sequence of batchOf(3)) alone.push(await draw([sequence])) // the shortest has one label, fewer than row blocks
   assert.deepEqual(await draw(batchOf(3)), alone.flat())
   assert.deepEqual(await draw([...batchOf(3)].reverse()), [...alone].reverse().flat())

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   batchGradients, batchTensors, covarianceOf, covarianceProgram, covarianceShapes, inputName, inputWidth, queryGradient, queryProgram, scoreBatch, scoreProgram,
-  type Sequence,
+  type BatchScores, type Sequence,
 } from '../../src/influence/index.js'
 import { sequenceInputs } from '../../src/influence/batch.js'
 import { openModel, type LinearLayer, type Model } from '../../src/model/index.js'
@@ -118,7 +118,7 @@ for (const name of referenceNames) {
     await program.bind(Object.fromEntries(model.layers.map((layer, l) => [
       `Q/${layer.name}`, { type: 'float32', shape: [Q, sizeOf(layer)], data: Float32Array.from(randomTensor([Q, sizeOf(layer)], l).data) },
     ])))
-    const alone = []
+    const alone: BatchScores[] = []
     for (const document of documents) alone.push(await scoreBatch(program, [document]))
     const below = dice(5)
     for (let round = 0; round < 12; round++) {

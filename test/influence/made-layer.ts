@@ -80,7 +80,7 @@ export const inMetric = ({ layer, inputs, outputs }: LayerFactors, X: PlainTenso
   const [O, I] = [layer.outputs, inputWidth(layer)]
   const root = (basis: Basis | null, width: number): PlainTensor => {
     const Q = matrixOf(basis, width)
-    const mean = (basis?.values ?? []).reduce((sum, value) => sum + value, 0) / width
+    const mean = (basis?.values ?? new Float64Array()).reduce((sum, value) => sum + value, 0) / width
     const roots = plainTensor(Array.from({ length: width }, (_, i) => (basis === null ? 1 : Math.sqrt(Math.max(basis.values[i], 1e-3 * mean)))), [width])
     return ops.matmul(ops.mul(Q, roots), Q, { transB: true })
   }

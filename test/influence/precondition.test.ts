@@ -125,7 +125,7 @@ test('shared bases get better with their width, and hold a set that has one spac
   const factors = await madeFactors(layer, { decay: 0.15 })
   const exact = queries.map((query) => inMetric(factors, preconditionedBy(factors, 'ekfac', relative, query)))
   await using(factors, async (own) => {
-    const errors = []
+    const errors: number[] = []
     for (const width of [2, 6, 10, 13]) {
       const shared = await own.shared(queries, { width, seed: 3 })
       assert.deepEqual(shared.widths, sharedWidths(layer, width))

@@ -145,6 +145,19 @@ test('gradients are asked for along the way: of a variable, of one computed from
   assert.throws(() => gradients(c, seed, [watch(constant(y))]), /does not depend on a variable/)
 })
 
+test('the walk back ends at what is asked for, though watched variables lie below', () => {
+  const names: string[] = []
+  const { ops, constant, watch, gradients } = tape(observed(plain, (name) => names.push(name)))
+  const a = watch(constant(x))
+  const b = watch(ops.exp(a))
+  const c = ops.tanh(ops.scale(b, 2))
+  const forward = names.length
+  gradients(c, x, [b])
+  const toB = names.length - forward
+  gradients(c, x, [a])
+  assert.equal(names.length - forward - toB, toB + 1, 'the one product through exp comes on top')
+})
+
 test('a chain of 20,000 operations does not exhaust the stack', () => {
   const { ops, constant, watch, gradients } = tape(plain)
   const a = watch(constant(ints(1)))
