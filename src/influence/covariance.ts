@@ -6,7 +6,7 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor } from '../tensor/index.js'
 import { fitInputs, realInputs } from './batch.js'
-import { batchGradients } from './gradients.js'
+import { batchGradients, type LayerGradient } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
 
 /** The covariances of a set of layers: one A for each distinct input, one S for each layer. */
@@ -37,21 +37,20 @@ export const covarianceProgram = (
     ),
   ),
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    const { loss, layers } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical })
-    const outputs: Record<string, T> = { loss }
-    const add = (name: string, x: T, width: number): void => {
+    const outputs: Record<string, T> = {}
+    const add = (name: string, x: T, width: number): readonly T[] => {
       const rows = ops.takeRows(ops.reshape(x, [-1, width]), value('real')) // [M, width]
-      for (let i = 0; i < blockRows(width); i++) {
+      return Array.from({ length: blockRows(width) }, (_, i) => {
         const own = ops.slice(rows, { axis: 1, from: bound(width, i), to: bound(width, i + 1) })
         const rest = ops.slice(rows, { axis: 1, from: bound(width, i), to: width })
-        outputs[`${name}/${i}`] = ops.matmul(blockRows(width) === 1 ? rows : own, blockRows(width) === 1 ? rows : rest, { transA: true })
-      }
+        return (outputs[`${name}/${i}`] = ops.matmul(blockRows(width) === 1 ? rows : own, blockRows(width) === 1 ? rows : rest, { transA: true }))
+      })
     }
-    for (const { layer, input, delta } of layers) {
-      add(`A/${inputName(layer)}`, input, inputWidth(layer))
-      add(`S/${layer.name}`, delta, layer.outputs)
+    const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
+      return [...add(`A/${inputName(layer)}`, input, inputWidth(layer)), ...add(`S/${layer.name}`, delta, layer.outputs)]
     }
-    return outputs
+    const { loss } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical, use })
+    return { ...outputs, loss }
   },
 })
 

@@ -7,7 +7,7 @@ import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { fitInputs } from './batch.js'
-import { batchGradients } from './gradients.js'
+import { batchGradients, type LayerGradient } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
 
 export interface Bases {
@@ -41,9 +41,8 @@ export const eigenvalueProgram = (
   weights,
   accumulate: Object.fromEntries(tracked.map((layer) => [`L/${layer.name}`, [layer.outputs, inputWidth(layer)]])),
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    const { loss, layers } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical })
-    const result: Record<string, T> = { loss }
-    for (const { layer, input, delta } of layers) {
+    const result: Record<string, T> = {}
+    const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
       const basisA = inputs.get(inputName(layer))
       const basisS = outputs.get(layer.name)
       const toA = (x: T): T => (basisA === undefined ? x : rotate(ops, x, basisA, (b) => value(`QA/${inputName(layer)}.${b}`)))
@@ -53,8 +52,11 @@ export const eigenvalueProgram = (
       const rotated = byToken
         ? ops.matmul(toS(delta), toA(input), { transA: true }) // [B, O, I']
         : toA(ops.transpose(toS(ops.matmul(input, delta, { transA: true })), [0, 2, 1]))
-      result[`L/${layer.name}`] = ops.sumSquares(rotated, { axes: [0] })
+      const squares = ops.sumSquares(rotated, { axes: [0] })
+      result[`L/${layer.name}`] = squares
+      return [squares]
     }
-    return result
+    const { loss } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical, use })
+    return { ...result, loss }
   },
 })

@@ -28,7 +28,11 @@ export const batchGradients = <T>(
   tracked: readonly LinearLayer[],
   value: (name: string) => T,
   weight: (name: string) => T,
-  { sampled = false }: { readonly sampled?: boolean } = {},
+  { sampled = false, use }: {
+    readonly sampled?: boolean
+    /** Called with each layer's gradient, last layer first; what it returns is computed before the pass goes on below. */
+    readonly use?: (gradient: LayerGradient<T>) => readonly T[]
+  } = {},
 ): BatchGradients<T> => {
   const names = new Set(tracked.map(({ name }) => name))
   const seen: { readonly layer: LinearLayer; readonly input: T; readonly output: Variable<T> }[] = []
@@ -47,7 +51,7 @@ export const batchGradients = <T>(
   const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), { logitScale }) : value('labels')
   const losses = recorded.tokenLosses(rows, constant(head), constant(labels), { logitScale }) // [N, 1]
   const ones = ops.shift(ops.zerosLike(losses.value), 1)
-  const deltas = gradients(losses, ones, seen.map(({ output }) => output))
+  const deltas = gradients(losses, ones, seen.map(({ output }) => output), (i, delta) => use?.({ layer: seen[i].layer, input: seen[i].input, delta }) ?? [])
   const column = ops.scatterRows(losses.value, value('rows'), ops.slice(flat.value, { axis: 1, from: 0, to: 1 })) // [B·T, 1]
   const loss = ops.sum(ops.reshapeLike(column, value('tokens')), { axes: [1] }) // [B]
   return { loss, layers: seen.map(({ layer, input }, i) => ({ layer, input, delta: deltas[i] })).reverse() }

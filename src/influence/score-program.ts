@@ -5,7 +5,7 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { batchTensors, sequenceInputs, type Sequence } from './batch.js'
-import { batchGradients } from './gradients.js'
+import { batchGradients, type LayerGradient } from './gradients.js'
 import { joins, type JoinKind, type JoinShape } from './joins.js'
 
 export const scoreProgram = (
@@ -15,14 +15,18 @@ export const scoreProgram = (
   inputs: Object.assign({ ...sequenceInputs }, ...tracked.map((layer) => joins[kind].inputs(layer, shape))) as ProgramSpec['inputs'],
   weights,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    const { loss, layers } = batchGradients(ops, model, tracked, value, weight)
-    // Summed in the order of the backward pass, so that no layer's δ has to wait for another's.
-    const sums = layers.reduce<{ scores?: T; squares?: T }>(({ scores, squares }, { layer, input, delta }) => {
+    let sums: { readonly scores?: T; readonly squares?: T } = {}
+    // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.
+    const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
       const gradient = ops.matmul(delta, input, { transA: true }) // [B, O, I']
       const square = ops.sumSquares(gradient, { axes: [1, 2] }) // [B]
       const dot = joins[kind].dot(ops, layer, shape, { delta, input, gradient }, value) // [B, Q]
-      return { scores: scores === undefined ? dot : ops.add(scores, dot), squares: squares === undefined ? square : ops.add(squares, square) }
-    }, {})
+      const scores = sums.scores === undefined ? dot : ops.add(sums.scores, dot)
+      const squares = sums.squares === undefined ? square : ops.add(sums.squares, square)
+      sums = { scores, squares }
+      return [scores, squares]
+    }
+    const { loss } = batchGradients(ops, model, tracked, value, weight, { use })
     if (sums.scores === undefined || sums.squares === undefined) throw new RangeError('no layer is tracked')
     return { loss, scores: sums.scores, squares: sums.squares }
   },

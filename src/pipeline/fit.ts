@@ -108,9 +108,10 @@ interface Tally {
   deadLetters: number
 }
 
+/** Two passes over the same documents count them once. */
 const add = (total: Tally, { documents, tokens, deadLetters }: Tally): void => {
-  total.documents += documents
-  total.tokens += tokens
+  total.documents = Math.max(total.documents, documents)
+  total.tokens = Math.max(total.tokens, tokens)
   total.deadLetters += deadLetters
 }
 

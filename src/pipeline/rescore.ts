@@ -39,6 +39,8 @@ export const rescore = async (parts: RescoreParts): Promise<readonly string[]> =
   if (record.join === 'dense') return ['--rescore: the dense join is exact already']
   const tables = await Promise.all(queries.map(({ value }) => mergedTables(log, record.run, value.id, settings)))
   const scored = await documentsScored(log, record)
+  const known = await log.latest('rescored', keyOf(record.run, ''))
+  if (known.length === queries.length && known.every(({ value }) => value?.scored === scored)) return []
   const groups = inGroups(queries, parts)
   let done = 0
   for (const group of groups) {

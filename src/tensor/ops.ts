@@ -82,6 +82,11 @@ export interface Primitives<T> {
   cutLike(x: T, before: readonly T[], like: T, axis: number): T
   /** Zeros in the shape of x. */
   zerosLike(x: T): T
+  /**
+   * x as it is, but nothing that reads it is computed before `done` (of rank 1 or more): an engine that orders the
+   * computation by itself would else keep alive what could be used up and let go.
+   */
+  after(x: T, done: T): T
   /** Appends a 1 to the last axis: the homogeneous input ā of a layer with a bias. [.., I] → [.., I+1] */
   appendOne(x: T): T
 

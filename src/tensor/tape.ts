@@ -27,9 +27,11 @@ export interface Tape<T> {
   watch(x: Variable<T>): Variable<T>
   /**
    * ∂/∂x of every x in `of`, given `seed` = ∂/∂output.
+   * @param use called with each gradient as soon as it is whole; what it returns is computed before the backward pass
+   *   goes on below that variable, so that the gradient need not be kept (`Ops.after`)
    * @throws RangeError if the output does not depend on one of them
    */
-  gradients(output: Variable<T>, seed: T, of: readonly Variable<T>[]): readonly T[]
+  gradients(output: Variable<T>, seed: T, of: readonly Variable<T>[], use?: (index: number, gradient: T) => readonly T[]): readonly T[]
 }
 
 interface TapeRecord<T> {
@@ -53,6 +55,7 @@ const rules: Rules = {
   constant: 'constant',
   causalBias: 'constant',
   positions: 'constant',
+  after: () => [(g) => g, null],
   zerosLike: 'constant',
   sampleRows: 'constant',
   gather: 'refused', // embeddings are not attributed
@@ -197,12 +200,17 @@ export const tape = <T>(over: Ops<T>): Tape<T> => {
   const names = Object.keys(rules) as readonly Name[]
   const ops = Object.assign(Object.fromEntries(names.map((name) => [name, recorded(name)])), { blocks: over.blocks }) as unknown as Ops<Variable<T>>
 
-  const gradients = (output: Variable<T>, seed: T, of: readonly Variable<T>[]): readonly T[] => {
+  const gradients = (
+    output: Variable<T>, seed: T, of: readonly Variable<T>[], use: (index: number, gradient: T) => readonly T[] = () => [],
+  ): readonly T[] => {
     const wanted = reaching(output, new Set(of))
+    const places = new Map(of.map((variable, index) => [variable, index]))
     const sums = new Map<Variable<T>, T>([[output, seed]])
     for (const variable of backwards(output, wanted)) {
-      const g = sums.get(variable)
-      if (g === undefined) continue
+      const whole = sums.get(variable)
+      if (whole === undefined) continue
+      const index = places.get(variable)
+      const g = (index === undefined ? [] : use(index, whole)).reduce((x, done) => over.after(x, done), whole)
       for (const { to, gradient } of variable.record?.edges ?? []) {
         if (!wanted.has(to)) continue
         const term = gradient(g)

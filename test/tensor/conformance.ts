@@ -258,6 +258,7 @@ const shapes = (seed: number): readonly Case[] => {
     { name: 'concat of one', inputs: { x }, build: (ops, v) => ops.concat([v('x')], -1) },
     { name: 'concat with itself', inputs: { x }, build: (ops, v) => ops.concat([v('x'), v('x')], -1) },
     { name: 'zerosLike', inputs: { x }, build: (ops, v) => ops.zerosLike(v('x')) },
+    { name: 'after', inputs: { x }, build: (ops, v) => ops.after(v('x'), ops.exp(v('x'))) },
     ...[[3], [a, 2], [2, a, 3]].map((shape): Case => ({ name: `appendOne [${shape}]`, inputs: { x: randomTensor(shape, seed) }, build: (ops, v) => ops.appendOne(v('x')) })),
   ]
 }

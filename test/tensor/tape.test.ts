@@ -35,6 +35,7 @@ const table: { readonly [Op in keyof Omit<Ops<unknown>, 'blocks'>]: readonly Dif
   sampleRows: 'constant',
   gather: 'refused',
   cutLike: 'refused',
+  after: [of([x], (ops, [a], c) => ops.after(a, c(gamma)))],
   add: [of([x, y], (ops, [a, b]) => ops.add(a, b)), of([x], (ops, [a], c) => ops.add(c(gamma), a))],
   sub: [of([x, y], (ops, [a, b]) => ops.sub(a, b)), of([x], (ops, [a], c) => ops.sub(c(gamma), a))],
   mul: [of([x, y], (ops, [a, b]) => ops.mul(a, b)), of([x], (ops, [a], c) => ops.mul(a, c(gamma)))],

@@ -74,6 +74,8 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
       const from = before.reduce((sum, b) => node('Add', [sum, length(b, axis)]), ints(0))
       return slice(x, axis, from, node('Add', [from, length(like, axis)]))
     },
+    // A reshape to its own shape, which copies nothing; the shape is computed from that of `done`, times zero.
+    after: (x, done) => node('Reshape', [x, node('Add', [shape(x), node('Mul', [length(done, 0), ints(0)])])]),
     zerosLike: (x) => node('Expand', [float(0), shape(x)]),
     // Pad wants a pair of counts for every axis; a rank that the graph knows only when it runs needs Concat instead.
     appendOne: (x) => {
