@@ -40,7 +40,7 @@ const main = async (): Promise<void> => {
   if (values.fresh) rmSync(home, { recursive: true, force: true })
   const model = join(packageRoot(), 'demo', 'model')
   const corpus = join(home, 'corpus')
-  const common = { home, model }
+  const common = { home, model, batchTokens: '4096' }
   const settings = {
     ingest: resolveSettings('ingest', { flags: { home, paths: [corpus] }, env: {} }),
     fit: resolveSettings('fit', { flags: { ...common, factors, documents: String(fitDocuments) }, env: {} }),
@@ -76,12 +76,12 @@ const main = async (): Promise<void> => {
   const { added, alreadyThere } = await addQueries(log, readQueries(join(packageRoot(), 'demo', 'queries.jsonl')))
   console.log(`${added} queries added, ${alreadyThere} were there already`)
 
-  shown(`fit --model ${relative('.', model)} --factors ${factors} --documents ${fitDocuments}`)
+  shown(`fit --model ${relative('.', model)} --factors ${factors} --documents ${fitDocuments} --batch-tokens 4096`)
   const fitted = await fit(settings.fit, context)
   for (const note of fitted.notes) console.log(note)
   if (stopped('fitting')) return
 
-  shown(`score --run ${run} --model ${relative('.', model)} --factors ${factors}`)
+  shown(`score --run ${run} --model ${relative('.', model)} --factors ${factors} --batch-tokens 4096`)
   const scored = await score(settings.score, context)
   for (const note of scored.notes) console.log(note)
   console.log(`${scored.documents.toLocaleString('en-US')} documents and ${scored.tokens.toLocaleString('en-US')} tokens scored in ${scored.seconds.toFixed(0)} s`)

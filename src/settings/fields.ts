@@ -66,8 +66,8 @@ const contextField = {
   about: 'tokens of a document at most; longer ones are treated as --long says',
 }
 const batchTokensField = {
-  kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 4096,
-  about: 'tokens computed at once at most, padding included',
+  kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 512,
+  about: 'tokens computed at once at most, padding included; small models take thousands, on a CPU big ones are fastest with what fits its caches',
 }
 const commitEveryField = (fallback: number, about: string) => ({
   kind: kinds.whole({ min: 0, max: 3_600_000 }), argument: 'MS', fallback, about,
