@@ -34,7 +34,7 @@ test('a flag goes before a variable, a variable before the run file, its section
   const config = runFile('batch-tokens: 11\nscore:\n  batch-tokens: 22\n')
   const of = (flags: object, env: Record<string, string>): number =>
     resolveSettings('score', { flags: { ...scoreFlags, ...flags }, env }).batchTokens
-  assert.equal(of({}, {}), 4096)
+  assert.equal(of({}, {}), 512)
   assert.equal(of({ config: runFile('batch-tokens: 11\n') }, {}), 11)
   runFile('batch-tokens: 11\nscore:\n  batch-tokens: 22\n')
   assert.equal(of({ config }, {}), 22)
@@ -45,7 +45,7 @@ test('a flag goes before a variable, a variable before the run file, its section
 
 test('the section of another command says nothing', () => {
   const config = runFile('fit:\n  batch-tokens: 22\n')
-  assert.equal(resolveSettings('score', { flags: { ...scoreFlags, config }, env: {} }).batchTokens, 4096)
+  assert.equal(resolveSettings('score', { flags: { ...scoreFlags, config }, env: {} }).batchTokens, 512)
 })
 
 test('a switch that a run file turns on can be turned off', () => {
