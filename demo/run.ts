@@ -30,6 +30,8 @@ const fitDocuments = 2_000
 const rowsShown = 4
 const foundWithin = 20
 
+const bold = (text: string): string => (process.stdout.isTTY ? `\x1b[1m${text}\x1b[0m` : text)
+
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
     options: { home: { type: 'string' }, documents: { type: 'string' }, fresh: { type: 'boolean', default: false } },
@@ -46,7 +48,7 @@ const main = async (): Promise<void> => {
     fit: resolveSettings('fit', { flags: { ...common, factors, documents: String(fitDocuments) }, env: {} }),
     score: resolveSettings('score', { flags: { ...common, run, factors }, env: {} }),
   }
-  const shown = (command: string): void => console.log(`\n\x1b[1m$ tributary ${command} --home ${home}\x1b[0m`)
+  const shown = (command: string): void => console.log(`\n${bold(`$ tributary ${command} --home ${home}`)}`)
   const progress = progressFor(settings.score)
   using interruption = interruptible((line) => progress.log(line))
   const { signal } = interruption
@@ -123,7 +125,7 @@ const oneLine = (text: string, width: number): string => {
 
 const show = ({ query, rows }: TopKTable, demo: DemoQuery | undefined, extras: ReadonlyMap<string, readonly string[]>): void => {
   const answer = oneLine(query.completion, 70)
-  console.log(`\n\x1b[1m${oneLine(query.prompt, 60)}\x1b[0m ${answer}   (${query.id}, ${query.group ?? ''})`)
+  console.log(`\n${bold(oneLine(query.prompt, 60))} ${answer}   (${query.id}, ${query.group ?? ''})`)
   const width = Math.max(40, Math.min(process.stdout.columns ?? 120, 160) - 48)
   const table = new Table({ head: ['', 'score', 'source', 'document', 'text'], style: { head: [], border: [], compact: true }, chars: plainLines })
   for (const { rank, score: value, source, document, text } of rows.slice(0, rowsShown)) {
