@@ -4,7 +4,7 @@
  * ```ts
  * import { addQueries, fit, fitSettings, ingest, ingestSettings, openLog, pipelineContext, readRun, readTopK, score, scoreSettings, toQuery } from 'tributary'
  *
- * await using log = await openLog('.tributary')
+ * await using log = await openLog({ home: '.tributary' })
  * const context = pipelineContext(log)
  * await ingest(ingestSettings({ paths: ['corpus'] }), context)
  * await addQueries(log, [toQuery({ id: 'mali', prompt: 'The capital of Mali is', completion: ' Bamako.' })])
@@ -28,9 +28,9 @@ export {
 
 // Settings: the defaults of the command line, filled in and checked.
 export {
-  fitSettings, formatBytes, ingestSettings, parseBytes, resolveSettings, scoreSettings, UsageError,
+  fitSettings, formatBytes, globalSettings, ingestSettings, kafkaAccess, parseBytes, resolveSettings, scoreSettings, UsageError,
   type Accuracy, type Damping, type FitOptions, type FitSettings, type GlobalSettings, type IngestOptions, type IngestSettings, type JoinChoice,
-  type Json, type Long, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type ScoresFormat, type Strategy,
+  type Json, type KafkaAccess, type KafkaSettings, type Long, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type SaslMechanism, type ScoresFormat, type Strategy,
 } from './settings/index.js'
 
 // The log.
@@ -44,6 +44,10 @@ export {
 
 // The pipelines.
 export { pipelineContext, silentProgress, type PipelineContext, type Progress, type WorkResult } from './pipeline/context.js'
+export {
+  observers, silentObserver,
+  type ObservedBatch, type ObservedCommit, type ObservedDeadLetter, type ObservedEngine, type ObservedScores, type ObservedStage, type Observer,
+} from './pipeline/observer.js'
 export { ingest, keyOfDocument, sourceOf, toDocument, toRecord, type DocumentOptions, type IngestResult } from './pipeline/ingest.js'
 export {
   addQueries, chooseQueries, listQueries, parseQueries, readQueries, removeQueries, toQuery, type GivenQuery, type QueriesAdded,

@@ -1,5 +1,6 @@
 /** @file What a pipeline is handed beside its settings: the log, someone to tell how far it is, a clock, a way to stop. */
 import type { Log } from '../log/index.js'
+import { silentObserver, type Observer } from './observer.js'
 
 /** Told how far a long work is. A pipeline calls it; who listens (a bar, plain lines, nobody) is not its business. */
 export interface Progress {
@@ -23,12 +24,14 @@ export interface PipelineContext {
   readonly signal: AbortSignal
   /** Milliseconds since the epoch. */
   readonly now: () => number
+  /** Told of the work in detail, for metrics and logs; absent: nobody is. */
+  readonly observer?: Observer
 }
 
 /** What a pipeline needs beside its settings, with nobody listening and nobody stopping it unless said otherwise. */
 export const pipelineContext = (
-  log: Log, { progress = silentProgress, signal = new AbortController().signal, now = Date.now }: Partial<Omit<PipelineContext, 'log'>> = {},
-): PipelineContext => ({ log, progress, signal, now })
+  log: Log, { progress = silentProgress, signal = new AbortController().signal, now = Date.now, observer = silentObserver }: Partial<Omit<PipelineContext, 'log'>> = {},
+): PipelineContext => ({ log, progress, signal, now, observer })
 
 /** How a fit or a scoring ended; the command line prints it. */
 export interface WorkResult {
