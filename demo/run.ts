@@ -2,7 +2,7 @@
  * @file The demo, `npm start`: a corpus with planted facts and procedures streams in, factors are fitted, every document
  * is scored against facts, worked problems and controls, and the tables are held against what was planted.
  *
- * Options: --home DIR (default .tributary/demo), --documents N (fewer, for a quick look), --fresh (start anew).
+ * Options: --home DIR (default .tributary/demo), --log ADDRESS (embedded, or kafka://host:port), --documents N (fewer, for a quick look), --fresh (start anew).
  */
 import { existsSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -34,7 +34,7 @@ const bold = (text: string): string => (process.stdout.isTTY ? `\x1b[1m${text}\x
 
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
-    options: { home: { type: 'string' }, documents: { type: 'string' }, fresh: { type: 'boolean', default: false } },
+    options: { home: { type: 'string' }, log: { type: 'string' }, documents: { type: 'string' }, fresh: { type: 'boolean', default: false } },
   })
   const home = values.home ?? join('.tributary', 'demo')
   const limit = values.documents === undefined ? undefined : Number(values.documents)
@@ -42,13 +42,14 @@ const main = async (): Promise<void> => {
   if (values.fresh) rmSync(home, { recursive: true, force: true })
   const model = join(packageRoot(), 'demo', 'model')
   const corpus = join(home, 'corpus')
-  const common = { home, model, batchTokens: '4096' }
+  const { log: address } = values
+  const common = { home, log: address, model, batchTokens: '4096' }
   const settings = {
-    ingest: resolveSettings('ingest', { flags: { home, paths: [corpus] }, env: {} }),
+    ingest: resolveSettings('ingest', { flags: { home, log: address, paths: [corpus] }, env: {} }),
     fit: resolveSettings('fit', { flags: { ...common, factors, documents: String(fitDocuments) }, env: {} }),
     score: resolveSettings('score', { flags: { ...common, run, factors }, env: {} }),
   }
-  const shown = (command: string): void => console.log(`\n${bold(`$ tributary ${command} --home ${home}`)}`)
+  const shown = (command: string): void => console.log(`\n${bold(`$ tributary ${command} --home ${home}${address === undefined ? '' : ` --log ${address}`}`)}`)
   const progress = progressFor(settings.score)
   using interruption = interruptible((line) => progress.log(line))
   const { signal } = interruption
@@ -60,7 +61,7 @@ const main = async (): Promise<void> => {
     const { documents: written } = writeCorpus(corpus, limit === undefined ? {} : { documents: limit })
     console.log(`The corpus, made from seed ${demoSeed}: ${written.toLocaleString('en-US')} documents in ${corpus}`)
   }
-  await using log = await openLog(home)
+  await using log = await openLog(settings.score)
   const context = { log, progress, signal, now: () => Date.now() }
   const stopped = (what: string): boolean => {
     if (!signal.aborted) return false

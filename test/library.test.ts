@@ -27,7 +27,7 @@ let model = ''
 before(async () => {
   model = await tinyCheckpoint(join(folder, 'checkpoint'))
   writeFileSync(join(folder, 'shard.jsonl'), documents.map((document) => `${JSON.stringify(document)}\n`).join(''))
-  await using log = await openLog(home, { partitions: 2 })
+  await using log = await openLog({ home }, { partitions: 2 })
   const context = pipelineContext(log)
   assert.equal((await ingest(ingestSettings({ home, paths: [join(folder, 'shard.jsonl')] }), context)).appended, documents.length)
   assert.deepEqual(await addQueries(log, queries), { added: 2, replaced: 0, alreadyThere: 0 })
@@ -42,7 +42,7 @@ const scored = async (given: Iterable<GivenDocument> | AsyncIterable<GivenDocume
 }
 
 test('a corpus is scored through the log, and its tables are read', async () => {
-  await using log = await openLog(home)
+  await using log = await openLog({ home })
   const result = await score(scoreSettings({ ...own, run: 'first', model, k: 5 }), pipelineContext(log))
   assert.deepEqual([result.documents, result.deadLetters, result.finished], [documents.length, 0, true])
   const [table] = await readTopK(log, await readRun(log, 'first'), { query: ['stone'], rows: 3, bottom: false, normed: true })
@@ -53,7 +53,7 @@ test('a corpus is scored through the log, and its tables are read', async () => 
 })
 
 test('documents are scored without a log as with one', async () => {
-  await using log = await openLog(home)
+  await using log = await openLog({ home })
   const settings = scoreSettings({ ...own, run: 'both', model, join: 'dense' })
   await score(settings, pipelineContext(log))
   const record = await readRun(log, 'both')
@@ -126,5 +126,5 @@ test('settings have the defaults of the command line and are checked', () => {
 })
 
 test('a home that is not there cannot be read', async () => {
-  await assert.rejects(openLogForReading(join(folder, 'nowhere')), UserError)
+  await assert.rejects(openLogForReading({ home: join(folder, 'nowhere') }), UserError)
 })

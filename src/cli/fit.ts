@@ -19,7 +19,7 @@ The factors are kept under HOME/factors/NAME. A fit that was interrupted goes on
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('fit', givenTo(command))
       const { openLog } = await import('../pipeline/home.js')
-      const { result, exitCode } = await runLong(settings, () => openLog(settings.home), async (context) => {
+      const { result, exitCode } = await runLong(settings, () => openLog(settings), async (context) => {
         const { fit } = await import('../pipeline/fit.js')
         return fit(settings, context)
       })

@@ -20,7 +20,7 @@ folder's name is its source.`)
       const { openLog } = await import('../pipeline/home.js')
       const { result, exitCode } = await runLong(
         settings,
-        () => openLog(settings.home, settings.partitions === null ? {} : { partitions: settings.partitions }),
+        () => openLog(settings, settings.partitions === null ? {} : { partitions: settings.partitions }),
         async (context) => (await import('../pipeline/ingest.js')).ingest(settings, context),
       )
       const output = outputFor(settings)

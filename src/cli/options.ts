@@ -30,7 +30,7 @@ const optionsOf = (key: string, field: AnyField): Option[] => {
 /** The options (and positional arguments) of a command, from its fields; global ones are the program's. */
 export const addOptions = (command: Command, fields: object): Command => {
   for (const [key, field] of Object.entries(fields as Record<string, AnyField>)) {
-    if (key in globalFields) continue
+    if (key in globalFields || field.flag === false) continue
     if (field.positional)
       command.addArgument(new Argument(`[${field.argument ?? key}...]`, field.about))
     else for (const option of optionsOf(key, field)) command.addOption(option)
@@ -41,7 +41,7 @@ export const addOptions = (command: Command, fields: object): Command => {
 /** The options that every command takes, before it or after it. */
 export const addGlobalOptions = (program: Command): Command => {
   for (const [key, field] of Object.entries(globalFields as unknown as Record<string, AnyField>))
-    for (const option of optionsOf(key, field)) program.addOption(option)
+    if (field.flag !== false) for (const option of optionsOf(key, field)) program.addOption(option)
   return program.addOption(new Option('--config <FILE>', 'run file (YAML), see schemas/run.schema.json'))
 }
 

@@ -21,7 +21,7 @@ others, give another --run name.
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('score', givenTo(command))
       const { openLog } = await import('../pipeline/home.js')
-      const { result, exitCode } = await runLong(settings, () => openLog(settings.home), async (context) => {
+      const { result, exitCode } = await runLong(settings, () => openLog(settings), async (context) => {
         const { score } = await import('../pipeline/score.js')
         return score(settings, context)
       })

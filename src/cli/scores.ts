@@ -24,7 +24,7 @@ What is written is there whole or not at all.`)
       const output = outputFor(settings)
       const progress = progressFor(settings)
       using interruption = interruptible((line) => progress.log(line))
-      await using log = await openLogForReading(settings.home)
+      await using log = await openLogForReading(settings)
       const run = await readRun(log, settings.run)
       try {
         const result = await writeScores(log, run, {

@@ -147,7 +147,7 @@ export const statusCommand = (): Command =>
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
       const { homePaths, openLogForReading } = await import('../pipeline/home.js')
-      await using log = await openLogForReading(settings.home)
+      await using log = await openLogForReading(settings)
       const status = await statusOf(log, settings.home, homePaths(settings.home).factors)
       if (settings.json) await output.json(status)
       else await output.write(statusText(status))

@@ -42,7 +42,7 @@ divided by the norm of the document's gradient, so that long documents do not cr
       const output = outputFor(settings)
       const { openLogForReading } = await import('../pipeline/home.js')
       const { readTopK } = await import('../pipeline/top-k.js')
-      await using log = await openLogForReading(settings.home)
+      await using log = await openLogForReading(settings)
       const run = await readRun(log, settings.run)
       for (const id of settings.query)
         if (!run.queries.some((query) => query.id === id))

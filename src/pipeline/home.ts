@@ -1,8 +1,12 @@
-/** @file A home: the folder that holds log and artifacts, and where each of them lies in it. */
+/**
+ * @file A home, the folder that holds artifacts and the embedded log, and where each of them lies in it; and the log,
+ * wherever the settings say that it is. Whoever opens a log opens it here.
+ */
 import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../base/index.js'
 import { embeddedLog, type Log } from '../log/index.js'
+import { globalSettings, kafkaAccess, type GlobalSettings, type KafkaAccess } from '../settings/index.js'
 
 /** Where things lie in a home. */
 export const homePaths = (home: string): { readonly log: string; readonly factors: string; readonly queryCache: string } => ({
@@ -13,18 +17,22 @@ export const homePaths = (home: string): { readonly log: string; readonly factor
 })
 
 /**
- * Opens the log of a home, with its topics. The home is made if it is not there.
+ * Opens the log that the settings name, with its topics. The home is made if it is not there.
+ * @param settings what is not given has the command line's defaults
  * @param options.partitions of `documents`, where it is made now
- * @throws UserError if the home cannot be made or its log not be opened, or if `documents` has another number of
- *   partitions
+ * @throws UserError if the home cannot be made or its log not be opened, if the cluster does not answer, or if
+ *   `documents` has another number of partitions
  */
-export const openLog = async (home: string, { partitions }: { readonly partitions?: number } = {}): Promise<Log> => {
+export const openLog = async (settings: Partial<GlobalSettings> = {}, { partitions }: { readonly partitions?: number } = {}): Promise<Log> => {
+  const complete = globalSettings(settings)
+  const { home } = complete
   try {
     mkdirSync(home, { recursive: true })
   } catch (cause) {
     throw new UserError(`the home "${home}" cannot be made: ${(cause as Error).message}`, { cause, fix: 'another --home DIR' })
   }
-  const log = await embeddedLog(homePaths(home).log)
+  const access = kafkaAccess(complete)
+  const log = access === undefined ? await embeddedLog(homePaths(home).log) : await onKafka(access, { readonly: false })
   try {
     await log.ensureTopics(partitions === undefined ? {} : { partitions })
     return log
@@ -34,9 +42,16 @@ export const openLog = async (home: string, { partitions }: { readonly partition
   }
 }
 
-/** Opens the log of a home for reading only. @throws UserError if there is none */
-export const openLogForReading = async (home: string): Promise<Log> => {
+/** Opens the log that the settings name for reading only. @throws UserError if there is none */
+export const openLogForReading = async (settings: Partial<GlobalSettings> = {}): Promise<Log> => {
+  const complete = globalSettings(settings)
+  const access = kafkaAccess(complete)
+  if (access !== undefined) return onKafka(access, { readonly: true })
+  const { home } = complete
   if (!existsSync(home) || !statSync(home).isDirectory())
     throw new UserError(`there is no home at "${home}"`, { fix: 'tributary ingest PATH... (or another --home DIR)' })
   return embeddedLog(homePaths(home).log, { readonly: true })
 }
+
+const onKafka = ({ brokers }: KafkaAccess, _options: { readonly readonly: boolean }): Promise<Log> =>
+  Promise.reject(new UserError(`the log on Kafka (${brokers.join(', ')}) cannot be opened yet`, { fix: '--log embedded' }))

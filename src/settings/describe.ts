@@ -1,5 +1,5 @@
 /** @file The settings as a page for people: docs/settings.md is this, and a test compares. */
-import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type SectionName } from './fields.js'
+import { commandFields, flagOf, globalFields, kafkaFields, kebab, variableOf, type Field, type SectionName } from './fields.js'
 
 const abouts: Readonly<Record<SectionName, string>> = {
   ingest: 'shards → documents',
@@ -15,8 +15,22 @@ export const settingsMarkdown = (): string => {
     const own = Object.entries(commandFields[section] as Record<string, Field<unknown>>).filter(([key]) => !(key in globalFields))
     return `## tributary ${section}\n\n${abouts[section]}\n\n${tableOf(own)}`
   })
-  return `${intro}\n## All commands\n\n${tableOf(Object.entries(globalFields as unknown as Record<string, Field<unknown>>))}\n${sections.join('\n')}`
+  const globals = Object.entries(globalFields as unknown as Record<string, Field<unknown>>).filter(([key]) => !(key in kafkaFields))
+  const kafka = Object.entries(kafkaFields as unknown as Record<string, Field<unknown>>)
+  return `${intro}\n## All commands\n\n${tableOf(globals)}\n${kafkaIntro}\n${tableOf(kafka)}\n${sections.join('\n')}`
 }
+
+const kafkaIntro = `## Reaching a cluster
+
+With \`--log kafka://...\`. In the run file these stand in the section \`kafka\`, without their first word; they have no
+flags, so that no password shows in a list of processes:
+
+    log: kafka://broker-1:9093,broker-2:9093
+    kafka:
+      ca: ca.pem
+      sasl: scram-sha-512
+      username: tributary
+`
 
 const intro = `# Settings
 
@@ -43,7 +57,7 @@ under other settings: all of \`tributary score\` but paths, \`threads\`, \`memor
 const tableOf = (fields: readonly (readonly [string, Field<unknown>])[]): string => {
   const rows = fields.map(([key, field]) => {
     const { kind, about, argument, short, positional, file } = field
-    const flag = positional ? `\`${argument ?? key}...\`` : `\`${[short === undefined ? undefined : `-${short}`, flagOf(key)].filter((name, at, all) => name !== undefined && all.indexOf(name) === at).join(', ')}\``
+    const flag = field.flag === false ? 'none' : positional ? `\`${argument ?? key}...\`` : `\`${[short === undefined ? undefined : `-${short}`, flagOf(key)].filter((name, at, all) => name !== undefined && all.indexOf(name) === at).join(', ')}\``
     const fallback = field.fallback === undefined ? '**needed**' : (field.fallbackAbout ?? String(field.fallback))
     return [`\`${kebab(key)}\`${file === false ? ' (not in the run file)' : ''}`, flag, `\`${variableOf(key)}\``, fallback, about, kind.allowed]
   })

@@ -12,6 +12,7 @@ import type {
   FitSettings,
   GlobalSettings,
   IngestSettings,
+  KafkaSettings,
   ScoreSettings,
   ScoresSettings,
   TopkSettings,
@@ -33,6 +34,10 @@ export interface Field<T> {
   readonly positional?: boolean
   /** Whether a run file may hold it. */
   readonly file?: boolean
+  /** Whether it has a flag; without one it comes from a variable or the run file. */
+  readonly flag?: boolean
+  /** Its value is never printed. */
+  readonly secret?: boolean
 }
 
 /** The fields of a command with these settings. */
@@ -45,8 +50,37 @@ const memoryOfMachine = (): number => {
 }
 const MiB = 1024 ** 2
 
+/** The section `kafka` of the run file, where they stand without the first word: `kafkaCa` is `kafka: {ca: ...}`. */
+export const kafkaFields: Fields<KafkaSettings> = {
+  kafkaTls: { kind: kinds.onOff(), fallback: false, fallbackAbout: 'on if a certificate or a key is given', flag: false, about: 'speak TLS' },
+  kafkaCa: {
+    kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: "the system's", flag: false,
+    about: 'certificate authorities to trust',
+  },
+  kafkaCert: { kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: 'none', flag: false, about: "the client's certificate" },
+  kafkaKey: { kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: 'none', flag: false, about: "the key of the client's certificate" },
+  kafkaSasl: {
+    kind: kinds.choice('plain', 'scram-sha-256', 'scram-sha-512'), argument: 'MECHANISM', fallback: null, fallbackAbout: 'none', flag: false,
+    about: 'SASL mechanism',
+  },
+  kafkaUsername: { kind: kinds.text('a name'), argument: 'NAME', fallback: null, fallbackAbout: 'none', flag: false, about: 'SASL user' },
+  kafkaPassword: {
+    kind: kinds.text('a password'), argument: 'PASSWORD', fallback: null, fallbackAbout: 'none', flag: false, secret: true,
+    about: 'SASL password; never printed, never recorded',
+  },
+}
+
 export const globalFields: Fields<GlobalSettings> = {
   home: { kind: kinds.text('a folder'), argument: 'DIR', fallback: '.tributary', about: 'folder of log and artifacts' },
+  log: {
+    kind: kinds.logAddress(), argument: 'ADDRESS', fallback: 'embedded',
+    about: 'where the log is: embedded in the home, or a Kafka cluster (kafka://host:port[,host:port...])',
+  },
+  schemaRegistry: {
+    kind: kinds.url(), argument: 'URL', fallback: null, fallbackAbout: 'none',
+    about: 'schema registry: values on Kafka then have its wire format',
+  },
+  ...kafkaFields,
   json: { kind: kinds.onOff(), fallback: false, file: false, about: 'results as JSON on standard output' },
   quiet: { kind: kinds.onOff(), fallback: false, about: 'no progress and no notes' },
   threads: {

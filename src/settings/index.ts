@@ -3,11 +3,12 @@
  * precedence), and what of it makes a run the run it is. Knows nothing of logs, models or terminals. Law: a command
  * starts only with settings that are complete and allowed.
  */
-export { fitSettings, ingestSettings, scoreSettings, type FitOptions, type IngestOptions, type ScoreOptions } from './complete.js'
+export { fitSettings, globalSettings, ingestSettings, scoreSettings, type FitOptions, type IngestOptions, type ScoreOptions } from './complete.js'
 export {
   commandFields,
   flagOf,
   globalFields,
+  kafkaFields,
   kebab,
   variableOf,
   type Field,
@@ -17,6 +18,7 @@ export {
 export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunFacts } from './identity.js'
 export { formatBytes, parseBytes, type Damping, type Kind } from './kinds.js'
 export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
+export { kafkaAccess, type KafkaAccess } from './kafka-access.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
 export { parseRunRecord, type Accuracy, type Json, type RunQuery, type RunRecord } from './run-record.js'
 export type {
@@ -24,7 +26,9 @@ export type {
   GlobalSettings,
   IngestSettings,
   JoinChoice,
+  KafkaSettings,
   Long,
+  SaslMechanism,
   ScoreSettings,
   ScoresFormat,
   ScoresSettings,

@@ -27,6 +27,25 @@ export const text = (allowed = 'some text'): Kind<string> => ({
   arity: 'one',
 })
 
+/** Where a log is: in the home, or on a Kafka cluster. */
+export const logAddress = (): Kind<string> => {
+  const broker = String.raw`(\[[\da-fA-F:.]+\]|[^\s,/:@[\]]+)(:\d{1,5})?`
+  return {
+    allowed: 'embedded, or kafka://host:port[,host:port...]',
+    schema: z.string().regex(new RegExp(`^(embedded|kafka://${broker}(,${broker})*)$`)),
+    parse: (given) => given,
+    arity: 'one',
+  }
+}
+
+/** An address of HTTP. */
+export const url = (): Kind<string> => ({
+  allowed: 'an http:// or https:// URL',
+  schema: z.string().regex(/^https?:\/\/\S+$/),
+  parse: (given) => given,
+  arity: 'one',
+})
+
 /** A name that is safe as a file name and in keys: letters, digits, `.`, `_`, `-`, at most 100 of them. */
 export const name = (): Kind<string> => ({
   allowed: 'a name of letters, digits, ".", "_" and "-" (at most 100, the first a letter or digit)',

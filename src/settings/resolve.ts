@@ -70,7 +70,7 @@ const valuesOf = <S>(fields: Fields<S>, section: SectionName | undefined, { flag
   const key = String(result.error.issues[0]?.path[0])
   const origin = origins.get(key)
   const field = (fields as Record<string, Field<unknown>>)[key]
-  throw new UsageError(`${origin?.name ?? key}: ${showValue(origin?.given)} is not allowed`, {
+  throw new UsageError(`${origin?.name ?? key}: ${field.secret === true ? 'what is given' : showValue(origin?.given)} is not allowed`, {
     fix: `allowed: ${field.kind.allowed}`,
   })
 }

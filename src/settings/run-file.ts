@@ -10,11 +10,13 @@
  *     score:                      # these for `tributary score` alone; they go before the ones above
  *       run: first
  *       k: 100
+ *     kafka:                      # how the cluster of `log: kafka://...` is reached
+ *       ca: ca.pem
  */
 import { readFileSync } from 'node:fs'
 import { isMap, isScalar, LineCounter, parseDocument, type ParsedNode } from 'yaml'
 import { z } from 'zod'
-import { commandFields, globalFields, kebab, type Field, type SectionName } from './fields.js'
+import { commandFields, globalFields, kafkaFields, kebab, type Field, type SectionName } from './fields.js'
 import { UsageError } from './usage-error.js'
 
 /** A value and where in the file it stands. */
@@ -34,7 +36,11 @@ export interface RunFile {
 type AnyField = Field<unknown>
 const sectionNames = Object.keys(commandFields) as SectionName[]
 const entriesOf = (fields: object): [string, AnyField][] =>
-  Object.entries(fields as Record<string, AnyField>).filter(([, field]) => field.file !== false)
+  Object.entries(fields as Record<string, AnyField>).filter(([key, field]) => field.file !== false && !(key in kafkaFields))
+
+/** The keys of the section `kafka`, which say nothing of commands: `ca` is the setting `kafkaCa`. */
+const kafkaSection = (): Map<string, readonly [string, AnyField]> =>
+  new Map(Object.entries(kafkaFields as Record<string, AnyField>).map(([key, field]) => [kebab(key).replace(/^kafka-/, ''), [key, field]]))
 
 /** kebab-case key → camelCase key and field, of one section. */
 const fieldsOf = (section: SectionName): Map<string, readonly [string, AnyField]> =>
@@ -117,30 +123,35 @@ export const readRunFile = (path: string): RunFile => {
       if (onOther(name, value)) continue
       const entry = allowed.get(name)
       if (entry === undefined) {
-        const near = nearest(name, [...allowed.keys(), ...(place === 'the file' ? sectionNames : [])])
+        const near = nearest(name, [...allowed.keys(), ...(place === 'the file' ? [...sectionNames, 'kafka'] : [])])
         throw new UsageError(
           `${whereOf(key)}: there is no setting "${name}"${place === 'the file' ? '' : ` in ${place}`}` +
             (near === undefined ? '' : `; did you mean "${near}"?`),
           { fix: `right keys: ${[...allowed.keys()].sort().join(', ')}` },
         )
       }
-      const [field, { kind }] = entry
+      const [field, { kind, secret }] = entry
       const plain: unknown = (value as ParsedNode | null)?.toJS(document) ?? null
       if (!kind.schema.safeParse(plain).success)
-        throw new UsageError(`${whereOf(value ?? key)}: ${name} is ${showValue(plain)}; allowed: ${kind.allowed}`)
+        throw new UsageError(`${whereOf(value ?? key)}: ${name} is ${secret === true ? 'not text' : showValue(plain)}; allowed: ${kind.allowed}`)
       found.set(field, { value: plain, where: whereOf(key) })
     }
     return found
   }
 
   const sections = new Map<SectionName, ReadonlyMap<string, FileValue>>()
+  let kafka = new Map<string, FileValue>()
   const common = readMap(document.contents, commonFields(), 'the file', (name, value) => {
+    if (name === 'kafka') {
+      kafka = readMap(value, kafkaSection(), '"kafka"', () => false)
+      return true
+    }
     const section = sectionNames.find((candidate) => candidate === name)
     if (section === undefined) return false
     sections.set(section, readMap(value, fieldsOf(section), `"${section}"`, () => false))
     return true
   })
-  return { path, common, sections }
+  return { path, common: new Map([...common, ...kafka]), sections }
 }
 
 /** The JSON Schema of the run file (schemas/run.schema.json is this, for editors). */
@@ -154,6 +165,7 @@ export const runFileJsonSchema = (): unknown => {
     )
   const shape = {
     ...objectOf(commonFields()),
+    kafka: z.strictObject(objectOf(kafkaSection())).optional().describe('How the cluster of `log: kafka://...` is reached.'),
     ...Object.fromEntries(
       sectionNames.map((section) => [
         section,

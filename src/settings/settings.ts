@@ -4,10 +4,30 @@
  */
 import type { Damping } from './kinds.js'
 
+/** How a Kafka cluster is reached beside its address; the section `kafka` of the run file. */
+export interface KafkaSettings {
+  /** Speak TLS. On by itself where a certificate or a key is given. */
+  readonly kafkaTls: boolean
+  /** PEM files: authorities to trust in place of the system's; this client's certificate and its key. */
+  readonly kafkaCa: string | null
+  readonly kafkaCert: string | null
+  readonly kafkaKey: string | null
+  readonly kafkaSasl: SaslMechanism | null
+  readonly kafkaUsername: string | null
+  /** A secret: from a variable or the run file only, never printed and never recorded. */
+  readonly kafkaPassword: string | null
+}
+
+export type SaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'
+
 /** What every command takes. */
-export interface GlobalSettings {
-  /** The folder of log and artifacts. */
+export interface GlobalSettings extends KafkaSettings {
+  /** The folder of artifacts, and of the embedded log. */
   readonly home: string
+  /** `embedded`, or `kafka://host:port[,host:port...]`. */
+  readonly log: string
+  /** URL of a Confluent-compatible schema registry; null: records carry their schema's fingerprint. */
+  readonly schemaRegistry: string | null
   readonly json: boolean
   readonly quiet: boolean
   /** Threads of the engine; null: as many as the machine has cores. */

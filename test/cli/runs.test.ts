@@ -10,7 +10,7 @@ describe('a run', { concurrency: 2 }, () => {
   const folder = temporaryFolder()
   const tributary = tributaryIn(folder)
   before(async () => {
-    await using log = await openLog(join(folder, '.tributary'), { partitions: 2 })
+    await using log = await openLog({ home: join(folder, '.tributary') }, { partitions: 2 })
     await makeRun(log, 'made', { documents: 40, queries: 2 })
     mkdirSync(join(folder, '.tributary', 'factors', 'mlp'), { recursive: true })
     writeFileSync(

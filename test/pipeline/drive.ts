@@ -58,7 +58,7 @@ export const addQueries = async (log: Log, added: readonly { id: string; prompt:
 /** A log with documents and queries in a home of its own. */
 export const homeWith = async (documents: readonly DocumentValue[], { partitions = 2 } = {}): Promise<{ home: string; log: Log }> => {
   const home = temporary()
-  const log = await openLog(home, { partitions })
+  const log = await openLog({ home }, { partitions })
   logs.push(log)
   await append(log, documents)
   await addQueries(log)

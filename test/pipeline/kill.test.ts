@@ -78,7 +78,7 @@ const tributary = (home: string, args: readonly string[], killAfterMs?: number):
 
 /** All that is in a home and is meant to be the same: by identity, not by the order in which things were appended. */
 const contentsOf = async (home: string): Promise<Readonly<Record<string, unknown>>> => {
-  await using log = await openLogForReading(home)
+  await using log = await openLogForReading({ home })
   const documents = (await readAll(log, 'documents')).map(({ partition, offset, key, value }) => [partition, offset, key, value])
   const letters = (await readAll(log, 'dead-letters')).map(({ key, value }) => JSON.stringify([key, { ...value, original: Buffer.from(value?.original ?? []).toString() }])).sort()
   const rescored = (await log.latest('rescored')).map(({ key, value }) => [key, value])

@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'tributary-outputs-'))
 let log: Log
 let run: RunRecord
 before(async () => {
-  log = await openLog(join(folder, 'home'), { partitions: 3 })
+  log = await openLog({ home: join(folder, 'home') }, { partitions: 3 })
   await makeRun(log, 'another', { documents: 5, queries: 1 })
   run = await makeRun(log, 'made', { documents: DOCUMENTS, queries: QUERIES })
 })
@@ -113,7 +113,7 @@ test('npy has matrices [queries, documents] with the ids beside', async () => {
 
 test('npy of more documents than a block holds is turned block by block', async () => {
   // A block holds as many documents as its bytes allow: with so many queries 104, so there are two.
-  await using wide = await openLog(join(folder, 'wide'), { partitions: 1 })
+  await using wide = await openLog({ home: join(folder, 'wide') }, { partitions: 1 })
   const queries = 20_000
   const record = await makeRun(wide, 'wide', { documents: 0, queries: 0 })
   const many: RunRecord = { ...record, queries: Array.from({ length: queries }, (_, q) => ({ ...run.queries[0], id: `q${q}` })) }
@@ -189,7 +189,7 @@ for (const [bottom, normed] of [[false, false], [true, false], [false, true], [t
   })
 
 test('rows that were scored again come first, by their final scores, unless more documents came since', async () => {
-  await using other = await openLog(join(folder, 'rescored'), { partitions: 2 })
+  await using other = await openLog({ home: join(folder, 'rescored') }, { partitions: 2 })
   const record = await makeRun(other, 'r', { documents: 9, queries: 1 })
   const read = async (): Promise<[string, number, boolean][]> => {
     const [{ rows }] = await readTopK(other, record, { query: [], rows: 4, bottom: false, normed: false })

@@ -26,7 +26,7 @@ before(async () => {
 })
 
 const scored = async (run: string): Promise<number> => {
-  await using log = await openLogForReading(join(folder, '.tributary'))
+  await using log = await openLogForReading({ home: join(folder, '.tributary') })
   return (await influenceOf(log, run)).length
 }
 /** Waits for a child until something holds; fails if the child ends before. */
@@ -67,7 +67,7 @@ describe('a process', () => {
     assert.match(on.stdout, new RegExp(`run "r": ${400 - Number(done)} documents`))
     assert.equal(await scored('r'), 400)
     await ended(start(folder, scoring('undisturbed')))
-    await using log = await openLogForReading(join(folder, '.tributary'))
+    await using log = await openLogForReading({ home: join(folder, '.tributary') })
     assert.ok((await stateOf(log, 'r')) === (await stateOf(log, 'undisturbed')), 'the states differ')
   })
 
@@ -111,7 +111,7 @@ describe('a process', () => {
     }
     await inTwoGoes('prepares', 640 << 10, /error: .*query-cache.* cannot be written: ENOSPC/)
     await inTwoGoes('r', 256 << 10, /error: the (disk of the )?log at .* (is full|could not be written)/)
-    await using log = await openLogForReading(home)
+    await using log = await openLogForReading({ home })
     const influence = await influenceOf(log, 'r')
     assert.equal(influence.length, 400)
     assert.equal(new Set(influence.map(({ document }) => document)).size, 400)

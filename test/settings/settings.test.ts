@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { packageRoot, UserError } from '../../src/base/index.js'
 import type { QueryValue } from '../../src/log/index.js'
 import {
@@ -10,14 +10,17 @@ import {
   canonicalJson,
   commandFields,
   flagOf,
+  kafkaAccess,
   kebab,
   parseBytes,
   readRunFile,
+  resolveGlobalSettings,
   resolveSettings,
   runFileJsonSchema,
   settingsRecord,
   UsageError,
   variableOf,
+  type KafkaAccess,
   type RunFacts,
 } from '../../src/settings/index.js'
 
@@ -204,4 +207,39 @@ test('a difference behind the eightieth character is a difference', () => {
 
 test('canonical JSON knows no order of keys', () => {
   assert.equal(canonicalJson({ b: [1, { d: null, c: 'x' }], a: true }), '{"a":true,"b":[1,{"c":"x","d":null}]}')
+})
+
+describe('the log', () => {
+  const log = (flags: Readonly<Record<string, unknown>>, env: Record<string, string> = {}): KafkaAccess | undefined => kafkaAccess(resolveGlobalSettings({ flags, env }))
+
+  test('is embedded unless it is said to be on a cluster', () => {
+    assert.equal(log({}), undefined)
+    assert.deepEqual(log({ log: 'kafka://a,b.example:9093,[::1]:9094' }), { brokers: ['a:9092', 'b.example:9093', '[::1]:9094'], tls: null, sasl: null, schemaRegistry: null })
+    assert.deepEqual(log({}, { TRIBUTARY_LOG: 'kafka://c', TRIBUTARY_SCHEMA_REGISTRY: 'http://r:8081' })?.schemaRegistry, 'http://r:8081')
+    for (const wrong of ['kafka:/a', 'kafka://', 'kafka://a,', 'kafka://a:b', 'kafka://user:secret@a:1', 'lmdb', 'kafka://a:123456'])
+      assert.throws(() => log({ log: wrong }), /--log: .* is not allowed/, wrong)
+  })
+
+  test('on a cluster is reached as the section "kafka" of the run file says, with the password of a variable', () => {
+    const [ca, cert, key] = ['ca', 'cert', 'key'].map((name) => {
+      writeFileSync(join(folder, name), `-----BEGIN ${name}-----`)
+      return join(folder, name)
+    })
+    const config = runFile(`log: kafka://a\nkafka:\n  ca: ${ca}\n  cert: ${cert}\n  key: ${key}\n  sasl: scram-sha-512\n  username: me\n`)
+    const access = log({ config }, { TRIBUTARY_KAFKA_PASSWORD: 'hush' })
+    assert.deepEqual(access?.tls, { ca: '-----BEGIN ca-----', cert: '-----BEGIN cert-----', key: '-----BEGIN key-----' })
+    assert.deepEqual(access?.sasl, { mechanism: 'scram-sha-512', username: 'me', password: 'hush' })
+    assert.throws(() => log({ config }), /credentials lack password/)
+    assert.throws(() => log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_CERT: cert }), /certificate is given without its key/)
+    assert.throws(() => log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_CA: join(folder, 'none') }), /kafka ca: .* cannot be read/)
+    assert.deepEqual(log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_TLS: 'on' })?.tls, { ca: null, cert: null, key: null })
+    assert.throws(() => log({ config: runFile('kafka:\n  user: me\n') }), /no setting "user" in "kafka"/)
+  })
+
+  test('does not tell its password: not in messages, not in a run', () => {
+    for (const secret of ['123456789', '[123456789]'])
+      assert.throws(() => log({ config: runFile(`kafka:\n  password: ${secret}\n`) }), (error: Error) => !`${error.message}${error.stack}`.includes('123456789'))
+    const settings = resolveSettings('score', { flags: scoreFlags, env: { TRIBUTARY_KAFKA_PASSWORD: '123456789' } })
+    assert.ok(!settingsRecord(settings, { checkpoint: '', queryCheckpoint: '', factorsHash: '', queries: [] }).includes('123456789'))
+  })
 })
