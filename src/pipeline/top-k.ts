@@ -49,11 +49,12 @@ export const perNat = (value: number, informationNats: number): number | null =>
  * of their final scores; those behind them are as the pass over the corpus left them.
  * @param options.query  ids, in the order wanted; empty: all of the run
  * @param options.rows   how many of each table at most
+ * @param options.texts  whether the documents are read for their text; without, it is null
  */
 export const readTopK = async (
   log: Log,
   run: RunRecord,
-  options: { readonly query: readonly string[]; readonly rows: number; readonly bottom: boolean; readonly normed: boolean },
+  options: { readonly query: readonly string[]; readonly rows: number; readonly bottom: boolean; readonly normed: boolean; readonly texts?: boolean },
 ): Promise<readonly TopKTable[]> => {
   const byId = new Map(run.queries.map((query) => [query.id, query]))
   const queries = options.query.length === 0 ? run.queries : options.query.flatMap((id) => byId.get(id) ?? [])
@@ -79,7 +80,7 @@ export const readTopK = async (
     const ordered = [...final, ...merged.tables(0)[kindOf(options)].filter((row) => !isFinal.has(placeOf(row)))]
     const rows: TopKRow[] = []
     for (const [rank, row] of ordered.slice(0, options.rows).entries()) {
-      const [record] = await log.read('documents', row.partition, row.offset, { recordsMax: 1, bytesMax: 1 })
+      const [record] = options.texts === false ? [] : await log.read('documents', row.partition, row.offset, { recordsMax: 1, bytesMax: 1 })
       rows.push({
         rank,
         document: row.document,
