@@ -16,7 +16,7 @@ import type { AttentionOptions, Primitives } from './ops.js'
 /** q [B, T, H, d], k and v [B, T, Hkv, d] → [B, T, H, d] */
 export const attentionForward = <T>(ops: Primitives<T>, blocks: number, q: T, k: T, v: T, options: AttentionOptions): T => {
   const values = ops.transpose(v, [0, 2, 1, 3]) // [B, Hkv, T, d]
-  const rows = probabilities(ops, blocks, q, k, options).map((p, i) =>
+  const rows = probabilities(ops, blocks, q, k, options).map(({ p }, i) =>
     ungroup(ops, ops.matmul(p, upTo(ops, values, i, blocks)), options),
   )
   return fromGroups(ops, rows.length === 1 ? rows[0] : ops.concat(rows, 3), options)
@@ -35,11 +35,12 @@ export const attentionBackward = <T>(
   let dv: T | undefined
   const all = probabilities(ops, blocks, q, k, options)
   for (let i = blocks - 1; i >= 0; i--) {
-    const p = all[i] // [B, Hkv, G·t, T']
+    const { p, slope } = all[i] // [B, Hkv, G·t, T']
     const gi = flatten(ops, block(ops, outputs, i, blocks), options) // [B, Hkv, G·t, d]
     const dp = ops.matmul(gi, upTo(ops, values, i, blocks), { transB: true })
     const pdp = ops.mul(p, dp)
-    const ds = ops.sub(pdp, ops.mul(p, ops.sum(pdp, { axes: [-1], keep: true })))
+    const dCapped = ops.sub(pdp, ops.mul(p, ops.sum(pdp, { axes: [-1], keep: true })))
+    const ds = slope === undefined ? dCapped : ops.mul(dCapped, slope())
     dq.unshift(ungroup(ops, ops.matmul(ds, upTo(ops, keys, i, blocks), { alpha: options.scale }), options))
     dk = addUpTo(ops, dk, ops.matmul(ds, flatten(ops, block(ops, queries, i, blocks), options), { transA: true, alpha: options.scale }), i, blocks)
     dv = addUpTo(ops, dv, ops.matmul(p, gi, { transA: true }), i, blocks)
@@ -52,15 +53,25 @@ export const attentionBackward = <T>(
   }
 }
 
-/** softmax(scale · q kᵀ + bias), row block by row block: [B, Hkv, G·t, T'] with T' the keys up to the block's end. */
-const probabilities = <T>(ops: Primitives<T>, blocks: number, q: T, k: T, options: AttentionOptions): readonly T[] => {
+/**
+ * softmax(scale · q kᵀ + bias), row block by row block: [B, Hkv, G·t, T'] with T' the keys up to the block's end. With a
+ * soft cap c the scores s are c · tanh(s / c) before the bias, and `slope` is ∂/∂s of that, 1 − tanh²(s / c).
+ */
+const probabilities = <T>(
+  ops: Primitives<T>, blocks: number, q: T, k: T, options: AttentionOptions,
+): readonly { readonly p: T; readonly slope: (() => T) | undefined }[] => {
+  const { softCap } = options
   const queries = toGroups(ops, q, options)
   const keys = ops.transpose(k, [0, 2, 1, 3])
   const bias = ops.causalBias(q, options.window) // [T, T]
   return Array.from({ length: blocks }, (_, i) => {
     const rows = flatten(ops, block(ops, queries, i, blocks), options) // [B, Hkv, G·t, d]
-    const scores = ops.matmul(rows, upTo(ops, keys, i, blocks), { transB: true, alpha: options.scale })
-    return ops.softmax(ops.add(scores, biasOf(ops, bias, i, blocks, options)))
+    const alpha = softCap === undefined ? options.scale : options.scale / softCap
+    const scores = ops.matmul(rows, upTo(ops, keys, i, blocks), { transB: true, alpha })
+    const masked = (s: T): T => ops.softmax(ops.add(s, biasOf(ops, bias, i, blocks, options)))
+    if (softCap === undefined) return { p: masked(scores), slope: undefined }
+    const t = ops.tanh(scores)
+    return { p: masked(ops.scale(t, softCap)), slope: () => ops.shift(ops.scale(ops.mul(t, t), -1), 1) }
   })
 }
 

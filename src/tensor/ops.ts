@@ -109,6 +109,9 @@ export interface Primitives<T> {
    * function): probabilities [N, V], u [N, 1] in [0, 1) → int [N]. Not differentiable.
    */
   sampleRows(probabilities: T, u: T): T
+
+  /** 1 where an entry is among the `count` largest of the last axis, the first ones of equals, and 0 elsewhere. Not differentiable. */
+  topMask(x: T, count: number): T
 }
 
 export interface NormOptions {
@@ -124,12 +127,16 @@ export interface AttentionOptions {
   readonly scale: number
   /** Sliding window: position i sees the last `window` positions, itself included. Absent: all. */
   readonly window?: number
+  /** Soft cap c on the scores: c · tanh(score / c) (Gemma 2). Absent: none. */
+  readonly softCap?: number
 }
 
 /** Token losses from a head: weight [V, D], or a part of it. */
 export interface HeadOptions {
   /** Factor on the logits (Cohere, Granite); 1 if absent. */
   readonly logitScale?: number
+  /** Soft cap c on the logits, after the factor: c · tanh(logit / c) (Gemma 2). Absent: none. */
+  readonly softCap?: number
 }
 
 /** What models are made of, beyond primitives; gradients flow to x, q, k, v, never to weights. */

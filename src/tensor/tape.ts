@@ -58,6 +58,7 @@ const rules: Rules = {
   after: () => [(g) => g, null],
   zerosLike: 'constant',
   sampleRows: 'constant',
+  topMask: 'constant',
   gather: 'refused', // embeddings are not attributed
   cutLike: 'refused',
   add: () => [(g) => g, (g) => g],

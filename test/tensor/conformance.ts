@@ -287,6 +287,8 @@ const rows = (seed: number): readonly Case[] => {
     ]),
     ...[undefined, 1, 2, T, T + 3].map((window): Case => ({ name: `causalBias of ${T}, window ${window}`, inputs: { like }, build: (ops, v) => ops.causalBias(v('like'), window) })),
     { name: 'positions', inputs: { like }, build: (ops, v) => ops.positions(v('like')) },
+    ...[1, 2, N].map((count): Case => ({ name: `topMask ${count} of ${N}`, inputs: { x: randomTensor([2, T, N], seed) }, build: (ops, v) => ops.topMask(v('x'), count) })),
+    { name: 'topMask of equals', inputs: { x: plainTensor([1, 3, 3, 3, 0, 0, 0, 0], [2, 4]) }, build: (ops, v) => ops.topMask(v('x'), 2) },
     { name: 'a constant of integers', inputs: { table }, build: (ops, v) => ops.gather(v('table'), ops.constant([1, 0], [2], 'int')) },
   ]
 }
@@ -369,10 +371,11 @@ const attentionAndHead = (seed: number): readonly Case[] => {
   for (const [heads, headsKv] of [[2, 2], [4, 2], [3, 1]]) {
     const [B, T, headDim] = [1 + below(2), 8 + below(9), 2 + below(3)] // at least as long as there are blocks
     const window = below(2) === 0 ? undefined : 1 + below(6)
-    const options = { heads, headsKv, headDim, scale: 0.4, window }
+    const softCap = below(2) === 0 ? undefined : 0.8
+    const options = { heads, headsKv, headDim, scale: 0.4, window, softCap }
     const inputs = { q: randomTensor([B, T, heads, headDim], seed), k: randomTensor([B, T, headsKv, headDim], seed + 1), v: randomTensor([B, T, headsKv, headDim], seed + 2) }
     cases.push({
-      name: `attention of ${heads} on ${headsKv} heads, T ${T}, window ${window}: its output and the gradients of q, k, v`, inputs,
+      name: `attention of ${heads} on ${headsKv} heads, T ${T}, window ${window}, soft cap ${softCap}: its output and the gradients of q, k, v`, inputs,
       build: (ops, v) => {
         const { ops: taped, constant, watch, gradients } = tape(ops)
         const of = ['q', 'k', 'v'].map((input) => watch(constant(v(input))))
@@ -384,7 +387,7 @@ const attentionAndHead = (seed: number): readonly Case[] => {
   const [V, D] = [5 + below(9), 2 + below(4)]
   // Fewer rows than there are row blocks: some are empty.
   for (const N of [1, 2, 3, 5, 11]) {
-    const options = below(2) === 0 ? undefined : { logitScale: 0.5 }
+    const options = [undefined, { logitScale: 0.5 }, { softCap: 1.5 }, { logitScale: 2, softCap: 3 }][below(4)]
     const inputs = { x: randomTensor([N, D], seed), head: randomTensor([V, D], seed + 1), labels: plainTensor(Array.from({ length: N }, () => below(V)), [N]) }
     cases.push({
       name: `losses of ${N} rows and their gradient`, inputs, integers: ['labels'],
@@ -397,8 +400,12 @@ const attentionAndHead = (seed: number): readonly Case[] => {
     })
     // u in the middle of a label's share
     const u = Array.from({ length: N }, (_, n) => {
-      const [logScale, row] = [options?.logitScale ?? 1, inputs.x.data.subarray(n * D, (n + 1) * D)]
-      const p = Array.from({ length: V }, (_, w) => Math.exp(logScale * row.reduce((sum, a, d) => sum + a * inputs.head.data[w * D + d], 0)))
+      const row = inputs.x.data.subarray(n * D, (n + 1) * D)
+      const [scale, cap] = [options?.logitScale ?? 1, options?.softCap ?? Infinity]
+      const p = Array.from({ length: V }, (_, w) => {
+        const logit = scale * row.reduce((sum, a, d) => sum + a * inputs.head.data[w * D + d], 0)
+        return Math.exp(cap === Infinity ? logit : cap * Math.tanh(logit / cap))
+      })
       const total = p.reduce((sum, a) => sum + a, 0)
       const label = p.indexOf(Math.max(...p))
       return (p.slice(0, label).reduce((sum, a) => sum + a, 0) + p[label] / 2) / total

@@ -177,7 +177,7 @@ test('rotary turns the two halves of each head by the position’s angles', () =
 
 /** Attention as its definition has it: one query, one key, one value at a time. */
 const attentionByLoops = (
-  q: PlainTensor, k: PlainTensor, v: PlainTensor, { headsKv, scale, window = Infinity }: { headsKv: number; scale: number; window?: number },
+  q: PlainTensor, k: PlainTensor, v: PlainTensor, { headsKv, scale, window = Infinity, softCap }: { headsKv: number; scale: number; window?: number; softCap?: number },
 ): number[] => {
   const [B, T, H, d] = q.shape
   const out = new Array<number>(B * T * H * d).fill(0)
@@ -191,7 +191,7 @@ const attentionByLoops = (
         const weights = seen.map((j) => {
           let dot = 0
           for (let c = 0; c < d; c++) dot += q.data[queryAt + c] * k.data[keyAt(j) + c]
-          return Math.exp(scale * dot)
+          return Math.exp(softCap === undefined ? scale * dot : softCap * Math.tanh((scale * dot) / softCap))
         })
         const total = weights.reduce((sum, w) => sum + w, 0)
         seen.forEach((j, n) => {
@@ -201,11 +201,11 @@ const attentionByLoops = (
   return out
 }
 
-for (const { heads, headsKv, window } of [{ heads: 2, headsKv: 2 }, { heads: 6, headsKv: 2 }, { heads: 4, headsKv: 1, window: 3 }])
-  test(`attention of ${heads} heads over ${headsKv}, window ${window ?? 'none'}, is its definition, in any blocks`, () => {
+for (const { heads, headsKv, window, softCap } of [{ heads: 2, headsKv: 2 }, { heads: 6, headsKv: 2 }, { heads: 4, headsKv: 1, window: 3 }, { heads: 2, headsKv: 1, softCap: 0.5 }])
+  test(`attention of ${heads} heads over ${headsKv}, window ${window ?? 'none'}, soft cap ${softCap ?? 'none'}, is its definition, in any blocks`, () => {
     const [B, T, headDim] = [2, 7, 3]
     const [q, k, v] = [random([B, T, heads, headDim], 1), random([B, T, headsKv, headDim], 2), random([B, T, headsKv, headDim], 3)]
-    const options = { heads, headsKv, headDim, scale: 0.7, window }
+    const options = { heads, headsKv, headDim, scale: 0.7, window, softCap }
     const expected = attentionByLoops(q, k, v, options)
     close(ops.attention(q, k, v, options), [B, T, heads, headDim], expected)
     for (const blocks of [2, 3, 4, 7]) close(attentionForward(ops, blocks, q, k, v, options), [B, T, heads, headDim], expected)
@@ -232,6 +232,7 @@ test('what does not fit is refused with both shapes', () => {
     [() => ops.scatterRows(counting(2, 3), plainTensor([0, 1], [2]), counting(3, 2)), /\[2, 3\] by rows \[2\] into \[3, 2\]/],
     [() => ops.sampleRows(counting(2, 3), counting(2)), /\[2, 3\] by u \[2\]/],
     [() => ops.sampleRows(plainTensor([NaN, NaN], [1, 2]), plainTensor([0], [1, 1])), /row 0 is no distribution/],
+    [() => ops.topMask(counting(2, 3), 4), /topMask: the 4 largest of \[2, 3\]/],
     [() => ops.causalBias(counting(3)), /causalBias: no axis 1 in \[3\]/],
     [() => ops.constant([1, 2], [3]), /2 values for shape \[3\]/],
     [() => ops.constant([1.5], [1], 'int'), /not all are integers/],

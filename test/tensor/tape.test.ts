@@ -22,7 +22,7 @@ const of = (at: readonly PlainTensor[], f: Differentiable['f']): Differentiable 
 const x = randomTensor([2, 3, 4], 1)
 const y = randomTensor([2, 3, 4], 2)
 const [gamma, beta] = [randomTensor([4], 3), randomTensor([4], 4)]
-const attended = (options: { heads: number; headsKv: number; window?: number }): Differentiable =>
+const attended = (options: { heads: number; headsKv: number; window?: number; softCap?: number }): Differentiable =>
   of([[2, 6, options.heads, 3], [2, 6, options.headsKv, 3], [2, 6, options.headsKv, 3]].map((shape, i) => randomTensor(shape, i)), (ops, [q, k, v]) =>
     ops.attention(q, k, v, { headDim: 3, scale: 0.7, ...options }))
 
@@ -33,6 +33,7 @@ const table: { readonly [Op in keyof Omit<Ops<unknown>, 'blocks'>]: readonly Dif
   positions: 'constant',
   zerosLike: 'constant',
   sampleRows: 'constant',
+  topMask: 'constant',
   gather: 'refused',
   cutLike: 'refused',
   after: [of([x], (ops, [a], c) => ops.after(a, c(gamma)))],
@@ -76,8 +77,8 @@ const table: { readonly [Op in keyof Omit<Ops<unknown>, 'blocks'>]: readonly Dif
   gelu: [of([x], (ops, [a]) => ops.gelu(a))],
   geluTanh: [of([x], (ops, [a]) => ops.geluTanh(a))],
   rotary: [of([randomTensor([2, 3, 2, 4], 1)], (ops, [a], c) => ops.rotary(a, c(randomTensor([3, 2], 2)), c(randomTensor([3, 2], 3))))],
-  attention: [attended({ heads: 2, headsKv: 2 }), attended({ heads: 4, headsKv: 2 }), attended({ heads: 2, headsKv: 1, window: 3 })],
-  tokenLosses: [undefined, { logitScale: 0.6 }].map((options) => of([randomTensor([5, 3], 1)], (ops, [a], c) => ops.tokenLosses(a, c(randomTensor([7, 3], 2)), c(ints(0, 6, 3, 3, 1)), options))),
+  attention: [attended({ heads: 2, headsKv: 2 }), attended({ heads: 4, headsKv: 2 }), attended({ heads: 2, headsKv: 1, window: 3 }), attended({ heads: 4, headsKv: 2, softCap: 0.9 })],
+  tokenLosses: [undefined, { logitScale: 0.6 }, { softCap: 1.1 }, { logitScale: 1.6, softCap: 0.7 }].map((options) => of([randomTensor([5, 3], 1)], (ops, [a], c) => ops.tokenLosses(a, c(randomTensor([7, 3], 2)), c(ints(0, 6, 3, 3, 1)), options))),
 }
 
 const differentiable = Object.entries(table).filter((entry): entry is [string, readonly Differentiable[]] => typeof entry[1] !== 'string')

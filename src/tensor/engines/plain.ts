@@ -222,6 +222,18 @@ const primitives: Primitives<PlainTensor> = {
     })
     return { shape: [N], data }
   },
+
+  topMask: (x, count) => {
+    const width = x.shape.at(-1) ?? 0
+    if (!(count >= 0 && count <= width)) throw new RangeError(`topMask: the ${count} largest of ${show(x.shape)}`)
+    const data = new Float64Array(x.data.length)
+    for (let from = 0; from < data.length; from += width) {
+      const row = x.data.subarray(from, from + width)
+      // A stable sort: of equals the first comes first.
+      for (const place of [...row.keys()].sort((i, j) => row[j] - row[i]).slice(0, count)) data[from + place] = 1
+    }
+    return { shape: x.shape, data }
+  },
 }
 
 const show = (shape: readonly number[]): string => `[${shape.join(', ')}]`

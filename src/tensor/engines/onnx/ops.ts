@@ -93,6 +93,11 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     },
     positions: (like) => positions(like),
     sampleRows: (probabilities, u) => sampleRows(probabilities, u),
+    topMask: (x, count) => {
+      const [, places] = graph.node('TopK', [x, ints(count)], { axis: -1 }, { outputs: 2 })
+      const zeros = node('Expand', [float(0), shape(x)])
+      return node('ScatterElements', [zeros, places, node('Expand', [float(1), shape(places)])], { axis: -1 })
+    },
   }
 
   const positions = (like: Value): Value => node('Range', [int(0), node('Squeeze', [length(like, 1), ints(0)]), int(1)])
