@@ -33,6 +33,7 @@ export const divideAndConquer = (
   kernels: Kernels,
   { d, e }: { d: Float64Array; e: Float64Array },
   z: Operand,
+  goOn: () => void,
 ): Int32Array => {
   const n = d.length
   const square = (n + 8) * z.stride
@@ -46,6 +47,7 @@ export const divideAndConquer = (
     d[mid] -= Math.abs(beta)
     const first = solve(lo, mid)
     const second = solve(mid, hi)
+    goOn()
     return merge(kernels, { d, z, room, lo, mid, hi, beta, first, second })
   }
   const leaf = (lo: number, hi: number): Int32Array => {

@@ -9,9 +9,11 @@ import type { Module } from './wasm.js'
 /** What a worker starts with. */
 export interface Start {
   readonly module: Module
+  /** i32 [1] in shared memory: not 0 as soon as nobody wants the results. */
+  readonly stopped: Int32Array
 }
-/** To a worker. */
-export type Question = Symmetric
+/** To a worker: a matrix, or to end. */
+export type Question = Symmetric | 'end'
 /** From a worker. */
 export type Answer = Eigen | { readonly error: Error }
 
@@ -23,12 +25,13 @@ interface Task {
 
 /**
  * A fixed number of worker threads with a queue before them. A thread that dies takes the pool with it: every task,
- * running, waiting or to come, is rejected. `close` (or `await using`) ends the threads.
+ * running, waiting or to come, is rejected. `close` (or `await using`) ends the threads, in the middle of a matrix too.
  */
 export class EighPool {
   readonly #idle: Worker[] = []
   readonly #workers = new Map<Worker, Task | undefined>()
   readonly #waiting: Task[] = []
+  readonly #stopped = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   #ended: Error | undefined
   #closed: Promise<unknown> | undefined
 
@@ -51,7 +54,8 @@ export class EighPool {
     if (this.#closed === undefined) {
       const workers = [...this.#workers.keys()]
       this.#fail(reason)
-      this.#closed = Promise.all(workers.map((worker) => worker.terminate()))
+      Atomics.store(this.#stopped, 0, 1)
+      this.#closed = Promise.all(workers.map((worker) => ended(worker)))
     }
     await this.#closed
   }
@@ -62,11 +66,12 @@ export class EighPool {
 
   #start(): void {
     const worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: { module: kernelsModule() } satisfies Start,
+      workerData: { module: kernelsModule(), stopped: this.#stopped } satisfies Start,
     })
     this.#workers.set(worker, undefined)
     this.#idle.push(worker)
     worker.on('message', (answer: Answer) => {
+      if (this.#ended) return // what was in hand when the pool was closed
       const task = this.#workers.get(worker)
       this.#workers.set(worker, undefined)
       this.#idle.push(worker)
@@ -102,3 +107,10 @@ export class EighPool {
     for (const task of tasks) task?.reject(this.#ended)
   }
 }
+
+const ended = (worker: Worker): Promise<void> =>
+  new Promise((resolve) => {
+    if (worker.threadId === -1) return resolve() // it died: there is no exit to wait for
+    worker.once('exit', () => resolve())
+    worker.postMessage('end' satisfies Question)
+  })

@@ -19,19 +19,20 @@ const tinyEntry = 2 ** -400
 /**
  * A = V diag(values) Vᵀ.
  * @param matrix f64 [n, n], row-major, finite; (A + Aᵀ)/2 is decomposed. Not changed.
+ * @param goOn   called every some milliseconds of work; what it throws ends it
  */
-export const decompose = (matrix: Float64Array, n: number): Eigen => {
+export const decompose = (matrix: Float64Array, n: number, goOn: () => void = () => {}): Eigen => {
   if (n === 0) return { values: new Float64Array(0), vectors: new Float64Array(0) }
   const memory = (kernels ??= new Kernels())
   try {
-    return decomposeIn(memory, matrix, n)
+    return decomposeIn(memory, matrix, n, goOn)
   } catch (error) {
     kernels = undefined // a failure may have left NaN behind, and junk in the memory must be finite
     throw error
   }
 }
 
-const decomposeIn = (kernels: Kernels, matrix: Float64Array, n: number): Eigen => {
+const decomposeIn = (kernels: Kernels, matrix: Float64Array, n: number, goOn: () => void): Eigen => {
   const stride = strideFor(n)
   const square = (n + 8) * stride
   kernels.reserve(
@@ -42,9 +43,9 @@ const decomposeIn = (kernels: Kernels, matrix: Float64Array, n: number): Eigen =
   for (const { at } of [a, z]) kernels.numbers.fill(0, at, at + square)
 
   const scale = load(matrix, n, kernels.numbers, a)
-  const { diagonal, off, tau } = tridiagonalise(kernels, n, a)
-  const order = divideAndConquer(kernels, { d: diagonal, e: off }, z)
-  transformBack(kernels, n, z, a, tau)
+  const { diagonal, off, tau } = tridiagonalise(kernels, n, a, goOn)
+  const order = divideAndConquer(kernels, { d: diagonal, e: off }, z, goOn)
+  transformBack(kernels, n, z, a, tau, goOn)
   return { values: Float64Array.from(order, (i) => diagonal[i] * scale), vectors: columns(kernels.numbers, z, order) }
 }
 

@@ -35,7 +35,7 @@ export const tridiagonaliseRoom = (stride: number): number => (panelMax + 6) * s
  * Reduces A [n, n], of which the upper triangle is read, in place.
  * The stride has room for 4 columns more, all zero, and stays so.
  */
-export const tridiagonalise = (kernels: Kernels, n: number, a: Operand): Tridiagonal => {
+export const tridiagonalise = (kernels: Kernels, n: number, a: Operand, goOn: () => void): Tridiagonal => {
   const { at, stride } = a
   const x = kernels.numbers
   const t: Tridiagonal = {
@@ -48,6 +48,7 @@ export const tridiagonalise = (kernels: Kernels, n: number, a: Operand): Tridiag
   const coefficients2 = kernels.take(panelMax + 4)
 
   for (let k0 = 0; k0 < n; k0 += panelMax) {
+    goOn()
     const panel = Math.min(panelMax, n - k0)
     for (let i = 0; i < panel; i++) {
       const k = k0 + i
@@ -143,7 +144,7 @@ export const transformBackRoom = (n: number, stride: number): number =>
   2 * (backMax + 4) * stride + (n + 4) * (backMax + 8) + 2 * (backMax + 4) * (backMax + 8) + 64
 
 /** Rows of Z [n, n] are eigenvectors of T, and become eigenvectors of A: z ← Q z. */
-export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operand, tau: Float64Array): void => {
+export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operand, tau: Float64Array, goOn: () => void): void => {
   const x = kernels.numbers
   const v: Operand = { at: kernels.take((backMax + 4) * a.stride), stride: a.stride } // [b, m] the reflections
   const tv: Operand = { at: kernels.take((backMax + 4) * a.stride), stride: a.stride } // [b, m] Tᵀ V
@@ -154,6 +155,7 @@ export const transformBack = (kernels: Kernels, n: number, z: Operand, a: Operan
 
   // H_0 H_1 .. z: the last block first.
   for (let k0 = Math.floor((n - 2) / backMax) * backMax; k0 >= 0; k0 -= backMax) {
+    goOn()
     const b = Math.min(backMax, n - 1 - k0)
     const m = n - k0 - 1 // columns from k0 + 1
     for (let j = 0; j < b; j++) {

@@ -126,6 +126,7 @@ const connect = (worker: Worker) => {
     else first.reject(new Error(`${first.what}: ${reply.problem}`))
     if (waiting.length === 0) worker.unref()
   })
+  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
   worker.on('error', (error) => fail(new Error(`the engine's thread failed: ${error.message}`, { cause: error })))
   worker.on('exit', (code) => fail(new Error(`the engine's thread ended with code ${code}`)))
   worker.unref()
@@ -138,8 +139,11 @@ const connect = (worker: Worker) => {
         worker.postMessage(request, [...new Set(transfer)])
       }),
     close: async (): Promise<void> => {
-      dead ??= new Error('the engine is closed')
-      await worker.terminate()
+      if (dead !== undefined) return ended
+      dead = new Error('the engine is closed')
+      worker.ref()
+      worker.postMessage({ kind: 'end' } satisfies Request)
+      await ended
     },
   }
 }

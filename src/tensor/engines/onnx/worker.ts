@@ -1,6 +1,8 @@
 /**
  * @file The engine's thread: holds ONNX Runtime sessions, runs them one at a time, keeps bound tensors and float64
- * sums. Answers each request in order, with its outputs or with what went wrong.
+ * sums. Answers each request in order, with its outputs or with what went wrong. It ends when it is told to and has had
+ * nothing to do for a while: Node 20 may abort the whole process where a thread is ended while the compiler still works
+ * on its code.
  */
 import { parentPort } from 'node:worker_threads'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
@@ -17,6 +19,7 @@ export type Request =
     }
   | { readonly kind: 'bind' | 'run'; readonly id: number; readonly inputs: Readonly<Record<string, TensorData>> }
   | { readonly kind: 'dispose'; readonly id: number }
+  | { readonly kind: 'end' }
 
 export interface Reply {
   readonly outputs?: Readonly<Record<string, TensorData>>
@@ -31,9 +34,12 @@ interface Session {
   readonly sums: Readonly<Record<string, Float64Array>>
 }
 
+/** The compiler has finished with the last work's code by then. */
+const quietMs = 100
+
 const sessions = new Map<number, Session>()
 
-const answer = async (request: Request): Promise<Reply> => {
+const answer = async (request: Exclude<Request, { readonly kind: 'end' }>): Promise<Reply> => {
   if (request.kind === 'compile') {
     const { id, model, folder, threads, sums } = request
     const session = await InferenceSession.create(model, {
@@ -102,6 +108,11 @@ const addTo = (sums: Float64Array, terms: Float32Array, name: string): void => {
 let last: Promise<void> = Promise.resolve()
 parentPort?.on('message', (request: Request) => {
   last = last.then(async () => {
+    if (request.kind === 'end') {
+      for (const { session } of sessions.values()) await session.release()
+      setTimeout(() => parentPort?.close(), quietMs)
+      return
+    }
     const reply = await answer(request).catch((error: unknown): Reply => ({ problem: error instanceof Error ? error.message : String(error) }))
     const buffers = Object.values(reply.outputs ?? {}).map(({ data }) => data.buffer as ArrayBuffer)
     parentPort?.postMessage(reply, buffers)
