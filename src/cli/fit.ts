@@ -19,9 +19,9 @@ The factors are kept under HOME/factors/NAME. A fit that was interrupted goes on
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('fit', givenTo(command))
       const { openLog } = await import('../pipeline/home.js')
-      const { result, exitCode } = await runLong(settings, () => openLog(settings), async (context) => {
-        const { fit } = await import('../pipeline/fit.js')
-        return fit(settings, context)
+      const { result, exitCode } = await runLong(settings, {
+        pipeline: 'fit', run: settings.factors, open: () => openLog(settings),
+        work: async (context) => (await import('../pipeline/fit.js')).fit(settings, context),
       })
       await printWork(outputFor(settings), settings, result, { what: `factors "${settings.factors}"`, again: 'tributary fit' })
       process.exitCode = exitCode

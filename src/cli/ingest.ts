@@ -18,11 +18,10 @@ folder's name is its source.`)
     .action(async (paths: string[], _options: unknown, command: Command) => {
       const settings = resolveSettings('ingest', givenTo(command, { paths }))
       const { openLog } = await import('../pipeline/home.js')
-      const { result, exitCode } = await runLong(
-        settings,
-        () => openLog(settings, settings.partitions === null ? {} : { partitions: settings.partitions }),
-        async (context) => (await import('../pipeline/ingest.js')).ingest(settings, context),
-      )
+      const { result, exitCode } = await runLong(settings, {
+        pipeline: 'ingest', run: '', open: () => openLog(settings, settings.partitions === null ? {} : { partitions: settings.partitions }),
+        work: async (context) => (await import('../pipeline/ingest.js')).ingest(settings, context),
+      })
       const output = outputFor(settings)
       const count = (n: number): string => n.toLocaleString('en-US')
       if (settings.json) await output.json(result)

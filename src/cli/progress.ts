@@ -164,3 +164,34 @@ export const terminalProgress = ({ stream, now, everyMs = 5000, windowMs = 60_00
     stop: end,
   }
 }
+
+/** Progress as lines of a log, every few seconds: for machines. */
+export const loggedProgress = (
+  say: (fields: Readonly<Record<string, unknown>>, line: string) => void, { now, everyMs = 5000 }: Pick<ProgressOptions, 'now' | 'everyMs'>,
+): Progress => {
+  let work: { readonly unit: string; total: number | null; done: number; note: string | undefined } | undefined
+  let saidMs = -Infinity
+  const tell = (): void => {
+    if (work !== undefined) say({ ...work }, 'progress')
+    saidMs = now()
+  }
+  const stop = (): void => {
+    tell()
+    work = undefined
+  }
+  return {
+    start: (total, unit) => {
+      stop()
+      work = { unit, total, done: 0, note: undefined }
+    },
+    update: (done, note, total) => {
+      if (work === undefined) return
+      work.done = done
+      work.note = note ?? work.note
+      work.total = total ?? work.total
+      if (now() - saidMs >= everyMs) tell()
+    },
+    log: (line) => say({}, line),
+    stop,
+  }
+}

@@ -21,9 +21,9 @@ others, give another --run name.
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('score', givenTo(command))
       const { openLog } = await import('../pipeline/home.js')
-      const { result, exitCode } = await runLong(settings, () => openLog(settings), async (context) => {
-        const { score } = await import('../pipeline/score.js')
-        return score(settings, context)
+      const { result, exitCode } = await runLong(settings, {
+        pipeline: 'score', run: settings.run, open: () => openLog(settings),
+        work: async (context) => (await import('../pipeline/score.js')).score(settings, context),
       })
       await printWork(outputFor(settings), settings, result, {
         what: `run "${settings.run}"`, again: 'tributary score', next: `tributary topk --run ${settings.run}`,

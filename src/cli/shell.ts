@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander'
 import { silentProgress, type PipelineContext, type Progress } from '../pipeline/context.js'
-import type { GlobalSettings } from '../settings/index.js'
+import type { GlobalSettings, WatchedSettings } from '../settings/index.js'
 import { flagsOf } from './options.js'
 import { processOutput, type Output } from './output.js'
 import { terminalProgress } from './progress.js'
@@ -58,25 +58,34 @@ export const interruptible = (onFirst: (line: string) => void): Interruption => 
   }
 }
 
-/** Runs a long work with progress and an orderly end. Resolves to its result and the exit code. */
+/**
+ * Runs a long work with progress, an orderly end, and whatever of logs, metrics and health the settings ask for. Resolves
+ * to its result and the exit code.
+ * @param options.pipeline, options.run  what the work is called in logs and metrics
+ */
 export const runLong = async <Result extends { readonly finished: boolean }>(
-  settings: GlobalSettings,
-  open: () => Promise<PipelineContext['log']>,
-  work: (context: PipelineContext) => Promise<Result>,
+  settings: GlobalSettings & WatchedSettings,
+  { pipeline, run, open, work }: {
+    readonly pipeline: string
+    readonly run: string
+    readonly open: () => Promise<PipelineContext['log']>
+    readonly work: (context: PipelineContext) => Promise<Result>
+  },
 ): Promise<{ result: Result; exitCode: number }> => {
-  const progress = progressFor(settings)
-  const interruption = interruptible((line) => progress.log(line))
+  const { watching } = await import('./watching.js')
+  await using watch = await watching(settings, { pipeline, run }, progressFor(settings))
+  const { progress, observer } = watch
+  using interruption = interruptible((line) => progress.log(line))
+  await using log = await open()
+  watch.opened(log)
   try {
-    const log = await open()
-    try {
-      const result = await work({ log, progress, signal: interruption.signal, now: () => Date.now() })
-      progress.stop()
-      return { result, exitCode: result.finished ? exitCodes.done : (interruption.exitCode ?? exitCodes.failed) }
-    } finally {
-      progress.stop()
-      await log[Symbol.asyncDispose]()
-    }
+    const result = await work({ log, progress, signal: interruption.signal, now: () => Date.now(), observer })
+    await watch.ended()
+    return { result, exitCode: result.finished ? exitCodes.done : (interruption.exitCode ?? exitCodes.failed) }
+  } catch (error) {
+    await watch.ended(error)
+    throw error
   } finally {
-    interruption[Symbol.dispose]()
+    progress.stop()
   }
 }

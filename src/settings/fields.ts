@@ -16,6 +16,7 @@ import type {
   ScoreSettings,
   ScoresSettings,
   TopkSettings,
+  WatchedSettings,
 } from './settings.js'
 
 export interface Field<T> {
@@ -114,10 +115,25 @@ const seedField = {
   kind: kinds.whole({ min: 0, max: 0xffffffff }), argument: 'N', fallback: 0,
   about: 'seed of everything left to chance',
 }
+const watchedFields: Fields<WatchedSettings> = {
+  listen: {
+    kind: kinds.address(), argument: 'HOST:PORT', fallback: null, fallbackAbout: 'nowhere',
+    about: 'serve /metrics, /healthz and /readyz on this address; a port alone is one of 127.0.0.1',
+  },
+  logLevel: {
+    kind: kinds.choice('silent', 'error', 'warn', 'info', 'debug', 'trace'), argument: 'LEVEL', fallback: null,
+    fallbackAbout: 'warn (json: info), or as TRIBUTARY_DEBUG says', about: 'log lines on standard error from this level on; debug has one a batch',
+  },
+  logFormat: {
+    kind: kinds.choice('text', 'json'), argument: 'FORMAT', fallback: 'text' as const,
+    about: 'log lines for people or for machines; json: progress too, in place of the bar',
+  },
+}
 const runField = { kind: kinds.name(), argument: 'NAME', about: 'name of the run' }
 
 export const ingestFields: Fields<IngestSettings> = {
   ...globalFields,
+  ...watchedFields,
   paths: {
     kind: kinds.list('files, folders and globs'), positional: true, argument: 'PATH',
     about: 'shards: .jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt; folders of them; globs',
@@ -140,6 +156,7 @@ export const ingestFields: Fields<IngestSettings> = {
 
 export const fitFields: Fields<FitSettings> = {
   ...globalFields,
+  ...watchedFields,
   model: modelField,
   factors: { kind: kinds.name(), argument: 'NAME', about: 'name of the factor set' },
   documents: {
@@ -169,6 +186,7 @@ export const fitFields: Fields<FitSettings> = {
 
 export const scoreFields: Fields<ScoreSettings> = {
   ...globalFields,
+  ...watchedFields,
   run: runField,
   model: modelField,
   queryModel: {

@@ -16,7 +16,7 @@ export {
   type SectionName,
 } from './fields.js'
 export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunFacts } from './identity.js'
-export { formatBytes, parseBytes, type Damping, type Kind } from './kinds.js'
+export { formatBytes, parseAddress, parseBytes, type Damping, type Kind } from './kinds.js'
 export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
 export { kafkaAccess, type KafkaAccess } from './kafka-access.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
@@ -34,5 +34,6 @@ export type {
   ScoresSettings,
   Strategy,
   TopkSettings,
+  WatchedSettings,
 } from './settings.js'
 export { UsageError } from './usage-error.js'

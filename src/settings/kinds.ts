@@ -46,6 +46,23 @@ export const url = (): Kind<string> => ({
   arity: 'one',
 })
 
+/** "127.0.0.1:9464", "[::1]:9464", ":9464" or "9464": where a server listens. See `parseAddress`. */
+export const address = (): Kind<string> => ({
+  allowed: 'HOST:PORT, or PORT alone for 127.0.0.1 (port 0: any that is free)',
+  schema: z
+    .union([z.int(), z.string().regex(/^(\[[\da-fA-F:.]+\]:|[^\s,/:@[\]]*:)?\d{1,5}$/)])
+    .transform(String)
+    .refine((given) => parseAddress(given).port <= 65_535),
+  parse: (given) => given,
+  arity: 'one',
+})
+
+/** The parts of an address; a port alone is one of this machine only. Port 0: any that is free. */
+export const parseAddress = (given: string): { readonly host: string; readonly port: number } => {
+  const [, host = '', port] = /^(?:(.*):)?(\d+)$/.exec(given) ?? []
+  return { host: host === '' ? '127.0.0.1' : host.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
 /** A name that is safe as a file name and in keys: letters, digits, `.`, `_`, `-`, at most 100 of them. */
 export const name = (): Kind<string> => ({
   allowed: 'a name of letters, digits, ".", "_" and "-" (at most 100, the first a letter or digit)',

@@ -34,10 +34,19 @@ export interface GlobalSettings extends KafkaSettings {
   readonly threads: number | null
 }
 
+/** How a command that runs for long is watched from outside. */
+export interface WatchedSettings {
+  /** HOST:PORT where metrics and health are served over HTTP, see `parseAddress`; null: nowhere. */
+  readonly listen: string | null
+  /** Lines of the log that are written at least; null: warnings (json: info), or what TRIBUTARY_DEBUG says. */
+  readonly logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | null
+  readonly logFormat: 'text' | 'json'
+}
+
 /** Documents longer than the context: cut into pieces that are scored apart, or cut off. */
 export type Long = 'split' | 'truncate'
 
-export interface IngestSettings extends GlobalSettings {
+export interface IngestSettings extends GlobalSettings, WatchedSettings {
   /** Files, folders and globs. */
   readonly paths: readonly string[]
   /** The source of documents that name none; null: the shard's name decides (`sourceOf` in pipeline/ingest.ts). */
@@ -52,7 +61,7 @@ export interface IngestSettings extends GlobalSettings {
 
 export type Strategy = 'ekfac' | 'kfac' | 'diagonal' | 'identity'
 
-export interface FitSettings extends GlobalSettings {
+export interface FitSettings extends GlobalSettings, WatchedSettings {
   /** The checkpoint's folder. */
   readonly model: string
   /** The name of the factor set, kept under home/factors/NAME. */
@@ -79,7 +88,7 @@ export interface FitSettings extends GlobalSettings {
 
 export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
 
-export interface ScoreSettings extends GlobalSettings {
+export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   /** The run's name. */
   readonly run: string
   /** The checkpoint's folder: document gradients. */
