@@ -4,6 +4,7 @@
  * merges ends in the same tables and in the same bits of every sum. A document that comes twice counts once in a table.
  */
 export { problemOf, scoreMax } from './check.js'
+export { ExactSums, rangeOf } from './exact-sum.js'
 export { RunningMoments, type Moments } from './running-moments.js'
 export { RunningTables } from './running-tables.js'
 export { compareRows, empty, insert, merge, type End, type TopK } from './top-k.js'
