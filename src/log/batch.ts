@@ -13,7 +13,7 @@
  */
 import { createHash } from 'node:crypto'
 import { DeadLetterError } from '../base/index.js'
-import { HEAD_BYTES, type Serdes } from './avro.js'
+import type { ValueCodec } from './codec.js'
 
 /** A batch is closed before it outgrows this; one record alone may be longer. A page less than 1 MiB: LMDB rounds up. */
 export const BATCH_BYTES_MAX = (1 << 20) - 4096
@@ -57,29 +57,29 @@ export class Encoder {
   }
 
   /** Adds one; a null value leaves the key alone. Throws RecordRefused if a bound is passed or the schema not met. */
-  add(topic: string, key: string, value: object | null, serdes: Serdes): void {
+  add(topic: string, key: string, value: object | null, codec: ValueCodec): void {
     const index = this.starts.length
     const start = this.ends.at(-1) ?? 0
     const keyBytes = Buffer.byteLength(key)
     if (keyBytes > KEY_BYTES_MAX)
       throw new RecordRefused(index, `the key of a record for "${topic}" has ${keyBytes} bytes, at most ` +
         `${KEY_BYTES_MAX} are possible; it begins with "${key.slice(0, 60)}"`)
-    this.#reserve(start + 4 + keyBytes + HEAD_BYTES + 256)
+    this.#reserve(start + 4 + keyBytes + codec.headBytes + 256)
     this.bytes.writeUInt32LE(keyBytes, start)
     this.bytes.write(key, start + 4)
     let end = start + 4 + keyBytes
-    if (value !== null) end = this.#value(topic, key, value, serdes, end)
+    if (value !== null) end = this.#value(topic, key, value, codec, end)
     this.starts.push(start)
     this.ends.push(end)
     this.keys.push(keyBytes)
   }
 
-  #value(topic: string, key: string, value: object, serdes: Serdes, start: number): number {
+  #value(topic: string, key: string, value: object, codec: ValueCodec, start: number): number {
     const where = `record "${key.slice(0, 200).replaceAll('\u001f', '/')}" for topic "${topic}"`
     for (;;) {
       let end: number
       try {
-        end = serdes.encode(value, this.bytes, start)
+        end = codec.encode(value, this.bytes, start)
       } catch (cause) {
         throw new RecordRefused(this.starts.length, `${where} does not fit the schema: ${messageOf(cause)}`, { cause })
       }

@@ -7,7 +7,7 @@ import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { UserError, packageRoot } from '../base/index.js'
-import type { AvroSchema } from './avro.js'
+import type { AvroSchema } from './avro-schema.js'
 import type { TopicName } from './topics.js'
 
 /** Every topic there is; the compiler holds it to `TopicValues`. */

@@ -21,7 +21,7 @@
  */
 import { createHash } from 'node:crypto'
 import { UserError, type RunId } from '../base/index.js'
-import { Serdes, type Decoded } from './avro.js'
+import type { Decoded } from './avro.js'
 import { Encoder, batchesOf, checksum, openBatch, placeIn, type Batch } from './batch.js'
 import { PARTITIONS_MAX, declaredTopics, type TopicDeclaration } from './declarations.js'
 import { corrupted, explained, openEnvironment, transact, type Environment } from './environment.js'
@@ -39,6 +39,7 @@ import type {
   TopicInfo,
 } from './log.js'
 import { partitionOf } from './partition.js'
+import { Serdes } from './single-object.js'
 import { keyOf, type TopicName, type TopicValues } from './topics.js'
 
 /** The layout described above. A home of a newer one is refused, an older one would be converted here. */

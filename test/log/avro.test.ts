@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Serdes, canonicalForm, rabin, type AvroSchema } from '../../src/log/avro.js'
-import { declaredTopics } from '../../src/log/index.js'
+import { canonicalForm, rabin } from '../../src/log/avro-schema.js'
+import { Serdes, declaredTopics, type AvroSchema } from '../../src/log/index.js'
 
 const fingerprint = (schema: AvroSchema): bigint => BigInt.asIntN(64, rabin(Buffer.from(canonicalForm(schema))))
 
