@@ -7,6 +7,9 @@ const abouts: Readonly<Record<SectionName, string>> = {
   score: 'documents → influence on the queries of a run',
   topk: "a run's tables",
   scores: "a run's scores, as files",
+  analyses: "the papers' figures of a run",
+  report: 'the figures, tables and provenance of a run, as one HTML file',
+  export: 'a run in the form of others',
 }
 
 /** docs/settings.md. */

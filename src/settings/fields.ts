@@ -8,10 +8,15 @@
 import { totalmem } from 'node:os'
 import * as kinds from './kinds.js'
 import { formatBytes, type Kind } from './kinds.js'
+import { figureNames } from './settings.js'
 import type {
+  AnalysesSettings,
+  AnalysisSettings,
+  ExportSettings,
   FitSettings,
   GlobalSettings,
   IngestSettings,
+  ReportSettings,
   KafkaSettings,
   ScoreSettings,
   ScoresSettings,
@@ -262,6 +267,54 @@ export const scoresFields: Fields<ScoresSettings> = {
   force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
 }
 
+const analysisFields: Fields<AnalysisSettings> = {
+  ...globalFields,
+  run: runField,
+  depth: {
+    kind: kinds.whole({ min: 500, max: 10_000_000 }), argument: 'N', fallback: 50_000,
+    about: 'documents kept at each end of every query: sums and sources are exact up to it; 80 bytes each a query',
+  },
+  labelField: {
+    kind: kinds.text('a field name'), argument: 'NAME', fallback: 'teaches',
+    about: 'field of documents and queries that says what a document teaches, and a query needs',
+  },
+  selfCheck: {
+    kind: kinds.onOff(), fallback: false,
+    about: "score every query's own text as a document, with the run's checkpoint and factors",
+  },
+}
+
+export const analysesFields: Fields<AnalysesSettings> = {
+  ...analysisFields,
+  which: {
+    kind: kinds.listOf(...figureNames), positional: true, argument: 'WHICH', fallback: [], fallbackAbout: 'all', file: false,
+    about: `figures: ${figureNames.join(', ')}`,
+  },
+}
+
+export const reportFields: Fields<ReportSettings> = {
+  ...analysisFields,
+  out: { kind: kinds.text('a path'), argument: 'FILE', fallback: 'report.html', about: 'the HTML file to write' },
+  data: {
+    kind: kinds.text('a folder'), argument: 'DIR', fallback: null, fallbackAbout: 'none',
+    about: 'folder to write: every figure as SVG, its data as CSV and Parquet',
+  },
+  rows: { kind: kinds.whole({ min: 1, max: 1000 }), argument: 'N', short: 'k', fallback: 10, about: 'documents shown of each table' },
+  force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
+}
+
+export const exportFields: Fields<ExportSettings> = {
+  ...globalFields,
+  run: runField,
+  format: { kind: kinds.choice('ruis-demo'), argument: 'FORMAT', fallback: 'ruis-demo', about: "ruis-demo: the form of the paper's published demo" },
+  out: { kind: kinds.text('a folder'), argument: 'DIR', about: 'folder to write' },
+  rows: {
+    kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 100,
+    about: 'documents: those among the first or last N of any query, raw or normed',
+  },
+  force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
+}
+
 /** The fields of the commands that a run file has a section for. */
 export const commandFields = {
   ingest: ingestFields,
@@ -269,6 +322,9 @@ export const commandFields = {
   score: scoreFields,
   topk: topkFields,
   scores: scoresFields,
+  analyses: analysesFields,
+  report: reportFields,
+  export: exportFields,
 } as const
 
 export type SectionName = keyof typeof commandFields

@@ -21,13 +21,18 @@ export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js
 export { kafkaAccess, type KafkaAccess } from './kafka-access.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
 export { parseRunRecord, type Accuracy, type Json, type RunQuery, type RunRecord } from './run-record.js'
+export { figureNames, type FigureName } from './settings.js'
 export type {
+  AnalysesSettings,
+  AnalysisSettings,
+  ExportSettings,
   FitSettings,
   GlobalSettings,
   IngestSettings,
   JoinChoice,
   KafkaSettings,
   Long,
+  ReportSettings,
   SaslMechanism,
   ScoreSettings,
   ScoresFormat,

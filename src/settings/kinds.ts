@@ -109,6 +109,14 @@ export const list = (allowed = 'a list of texts'): Kind<readonly string[]> => ({
   arity: 'list',
 })
 
+/** Several of some words. */
+export const listOf = <const Choice extends string>(...choices: readonly [Choice, ...Choice[]]): Kind<readonly Choice[]> => ({
+  allowed: `one or several of ${choices.join(', ')}`,
+  schema: z.array(z.enum(choices)) as unknown as z.ZodType<readonly Choice[]>,
+  parse: (given) => given.split(',').map((part) => part.trim()).filter((part) => part !== ''),
+  arity: 'list',
+})
+
 const byteUnits: Readonly<Record<string, number>> = {
   '': 1, b: 1,
   k: 1024, kib: 1024, kb: 1e3,

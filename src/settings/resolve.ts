@@ -5,7 +5,9 @@
 import { z } from 'zod'
 import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type Fields, type SectionName } from './fields.js'
 import { readRunFile, showValue, type RunFile } from './run-file.js'
-import type { FitSettings, GlobalSettings, IngestSettings, ScoreSettings, ScoresSettings, TopkSettings } from './settings.js'
+import type {
+  AnalysesSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, TopkSettings,
+} from './settings.js'
 import { UsageError } from './usage-error.js'
 
 interface SettingsOf {
@@ -14,6 +16,9 @@ interface SettingsOf {
   readonly score: ScoreSettings
   readonly topk: TopkSettings
   readonly scores: ScoresSettings
+  readonly analyses: AnalysesSettings
+  readonly report: ReportSettings
+  readonly export: ExportSettings
 }
 
 /** What was given: flags by camelCase key (text, a boolean for switches, an array for lists) and the environment. */

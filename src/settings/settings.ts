@@ -135,6 +135,46 @@ export interface TopkSettings extends GlobalSettings {
   readonly normed: boolean
 }
 
+/** The figures of `tributary analyses`. */
+export const figureNames = ['findings', 'correlation', 'overlap', 'magnitude', 'power-law', 'answers', 'labels', 'sources', 'self-checks'] as const
+export type FigureName = (typeof figureNames)[number]
+
+/** What the analyses of a run are made with. */
+export interface AnalysisSettings extends GlobalSettings {
+  readonly run: string
+  /** Rows kept of each end of every query's documents. */
+  readonly depth: number
+  /** The field of documents and queries that says what a document teaches and a query needs. */
+  readonly labelField: string
+  /** Scores every query's own text, with the run's checkpoint and factors. */
+  readonly selfCheck: boolean
+}
+
+export interface AnalysesSettings extends AnalysisSettings {
+  /** Empty: all. */
+  readonly which: readonly FigureName[]
+}
+
+export interface ReportSettings extends AnalysisSettings {
+  /** The HTML file. */
+  readonly out: string
+  /** A folder for figures and their data; null: none. */
+  readonly data: string | null
+  /** Documents shown of each table. */
+  readonly rows: number
+  readonly force: boolean
+}
+
+export interface ExportSettings extends GlobalSettings {
+  readonly run: string
+  readonly format: 'ruis-demo'
+  /** A folder. */
+  readonly out: string
+  /** Documents whose texts are exported: the first and last so many of every query. */
+  readonly rows: number
+  readonly force: boolean
+}
+
 export type ScoresFormat = 'jsonl' | 'npy' | 'parquet'
 
 export interface ScoresSettings extends GlobalSettings {
