@@ -1,0 +1,119 @@
+/**
+ * @file A real broker for the tests of one file: KAFKA_BROKERS if it is set (and nothing is asked that needs a broker of
+ * our own), else a container where a Docker engine answers, else the local JVM. Without any of them the tests are
+ * skipped and say why; with CI=true that is a failure.
+ *
+ *     await withBroker('kafkajs', {}, (broker) => {
+ *       test('...', async () => { await connect(broker.plaintext) })
+ *     })
+ */
+import { createServer, type AddressInfo } from 'node:net'
+import { after, describe, test } from 'node:test'
+import { newAuthority, type Authority } from './broker/certificates.js'
+import { dockerNode } from './broker/docker.js'
+import { jvmNode, type Node } from './broker/jvm.js'
+
+export { USERS } from './broker/config.js'
+
+export interface BrokerNeeds {
+  /** The test kills, pauses and restarts it. */
+  readonly kill?: boolean
+  /** Listeners with SASL and TLS, users (USERS), ACLs, certificates. */
+  readonly secure?: boolean
+  /** Settings of the broker. */
+  readonly overrides?: Readonly<Record<string, string>>
+  readonly jit?: 'quick' | 'full'
+}
+
+export interface TestBroker {
+  /** 'host:port' each. The plain listener is that of a superuser. */
+  readonly plaintext: string
+  readonly sasl: string
+  readonly saslTls: string
+  /** Clients need a certificate here: `CN=writer` is a superuser, other names may do nothing. */
+  readonly tls: string
+  /** Who signed the broker's certificate (localhost and 127.0.0.1), and may sign clients'. */
+  readonly authority: Authority | undefined
+  /** What it is, for messages: a container, the JVM, KAFKA_BROKERS. */
+  readonly kind: string
+  kill(): Promise<void>
+  pause(): void
+  resume(): void
+  /** After `kill`: on the same ports and data. */
+  restart(): Promise<void>
+  dispose(): Promise<void>
+}
+
+/** Why there is no broker. */
+export class NoBroker extends Error {
+  override readonly name = 'NoBroker'
+}
+
+const freePorts = async (count: number): Promise<readonly number[]> => {
+  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
+    const server = createServer().once('error', reject).listen(0, '127.0.0.1', () => resolve(server))
+  })))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+const external = (addresses: string): TestBroker => {
+  const no = (): never => {
+    throw new NoBroker('the broker of KAFKA_BROKERS is not ours to stop')
+  }
+  return {
+    plaintext: addresses, sasl: '', saslTls: '', tls: '', authority: undefined, kind: `KAFKA_BROKERS=${addresses}`,
+    kill: no, pause: no, resume: no, restart: no, dispose: async () => {},
+  }
+}
+
+/** Starts a broker. Rejects with NoBroker, which says what was tried. */
+export const startBroker = async ({ kill = false, secure = false, overrides, jit }: BrokerNeeds = {}): Promise<TestBroker> => {
+  const given = process.env.KAFKA_BROKERS ?? ''
+  if (given !== '' && !kill && !secure && overrides === undefined) return external(given)
+  const tried: string[] = []
+  for (const [kind, make] of [['a container', dockerNode], ['the JVM', jvmNode]] as const)
+    // A port that was free may be taken before the broker has it: once more, with others.
+    for (let attempt = 0; attempt < (kind === 'the JVM' ? 2 : 1); attempt++) {
+      const [plaintext, controller, sasl, saslTls, tls] = await freePorts(5)
+      const authority = secure ? newAuthority('tributary tests') : undefined
+      const server = authority?.issue('broker', { hosts: ['localhost', '127.0.0.1'] })
+      const tlsFiles: Record<string, string> = authority === undefined || server === undefined ? {}
+        : { 'ca.pem': authority.certificate, 'server.pem': `${server.key}${server.certificate}` }
+      const ports = secure ? { plaintext, controller, sasl, saslTls, tls } : { plaintext, controller }
+      let node: Node
+      try {
+        node = await make({ ports, tlsFiles, overrides, jit })
+      } catch (error) {
+        tried.push(`${kind}: ${error instanceof Error ? error.message : String(error)}`)
+        continue
+      }
+      const at = (port: number): string => `127.0.0.1:${port}`
+      return {
+        plaintext: at(plaintext), sasl: at(sasl), saslTls: at(saslTls), tls: at(tls), authority, kind,
+        kill: node.kill, pause: node.pause, resume: node.resume, restart: node.start, dispose: node.dispose,
+      }
+    }
+  throw new NoBroker(`no Kafka broker: set KAFKA_BROKERS, or start Docker, or install Java 17 and Maven. Tried ${tried.join('; ')}`)
+}
+
+/**
+ * Starts a broker and registers tests that share it; it is ended after them. Where none can be had there is one test in
+ * their stead, skipped with the reason, or failed where CI=true.
+ */
+export const withBroker = async (name: string, needs: BrokerNeeds, tests: (broker: TestBroker) => void): Promise<void> => {
+  const found = await startBroker(needs).catch((error: unknown) => {
+    if (error instanceof NoBroker) return error
+    throw error
+  })
+  if (found instanceof NoBroker) {
+    if (process.env.CI === 'true') test(name, () => Promise.reject(found))
+    else test(name, { skip: found.message }, () => {})
+    return
+  }
+  describe(`${name} (broker: ${found.kind})`, () => {
+    after(() => found.dispose(), { timeout: 60_000 })
+    tests(found)
+  })
+}

@@ -1,0 +1,106 @@
+/**
+ * @file server.properties of a broker for tests: one node that is broker and controller (KRaft), small, quick to start
+ * and quick to come back after it was killed.
+ */
+
+export interface ListenerPorts {
+  readonly plaintext: number
+  readonly controller: number
+  /** SASL without and with TLS, TLS alone; only of a broker made with `secure`. */
+  readonly sasl?: number
+  readonly saslTls?: number
+  readonly tls?: number
+}
+
+/** Users of a secure broker: `writer` may do everything, `stranger` nothing. */
+export const USERS = { writer: 'writer-secret', stranger: 'stranger-secret' } as const
+
+const plainUsers = Object.entries(USERS).map(([user, password]) => `user_${user}="${password}"`).join(' ')
+
+const saslLines = (listener: string): readonly string[] => [
+  `listener.name.${listener}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512`,
+  `listener.name.${listener}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required ${plainUsers};`,
+  ...['256', '512'].map((bits) =>
+    `listener.name.${listener}.scram-sha-${bits}.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;`),
+]
+
+export interface ServerOptions {
+  readonly ports: ListenerPorts
+  /** Absolute, as the broker sees them. */
+  readonly dataFolder: string
+  readonly tlsFolder: string
+  /** What to listen on: 127.0.0.1, or 0.0.0.0 inside a container. */
+  readonly bind: string
+  /** More or other settings. */
+  readonly overrides?: Readonly<Record<string, string>>
+}
+
+export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides = {} }: ServerOptions): string => {
+  const listeners = [
+    { name: 'PLAINTEXT', protocol: 'PLAINTEXT', port: ports.plaintext },
+    { name: 'SASL', protocol: 'SASL_PLAINTEXT', port: ports.sasl },
+    { name: 'SASLTLS', protocol: 'SASL_SSL', port: ports.saslTls },
+    { name: 'TLS', protocol: 'SSL', port: ports.tls },
+  ].filter(({ port }) => port !== undefined)
+  const lines = [
+    'process.roles=broker,controller',
+    'node.id=1',
+    `controller.quorum.voters=1@127.0.0.1:${ports.controller}`,
+    'controller.listener.names=CONTROLLER',
+    `listeners=${[...listeners.map(({ name, port }) => `${name}://${bind}:${port}`), `CONTROLLER://127.0.0.1:${ports.controller}`].join()}`,
+    `advertised.listeners=${listeners.map(({ name, port }) => `${name}://127.0.0.1:${port}`).join()}`,
+    'inter.broker.listener.name=PLAINTEXT',
+    `listener.security.protocol.map=${['CONTROLLER:PLAINTEXT', ...listeners.map(({ name, protocol }) => `${name}:${protocol}`)].join()}`,
+    `log.dirs=${dataFolder}`,
+    'auto.create.topics.enable=false',
+    'offsets.topic.replication.factor=1',
+    'offsets.topic.num.partitions=1',
+    'transaction.state.log.replication.factor=1',
+    'transaction.state.log.min.isr=1',
+    'transaction.state.log.num.partitions=1',
+    'group.initial.rebalance.delay.ms=0',
+    'group.min.session.timeout.ms=1000',
+    'log.cleaner.backoff.ms=1000',
+    'log.cleaner.dedupe.buffer.size=4194304', // 128 MiB of the heap by default
+    'broker.session.timeout.ms=2000', // after SIGKILL the node waits out its old session
+    'broker.heartbeat.interval.ms=500',
+    'num.network.threads=2',
+    'num.io.threads=2',
+    'background.threads=2',
+  ]
+  if (ports.tls !== undefined)
+    lines.push(
+      ...saslLines('sasl'), ...saslLines('sasltls'),
+      'ssl.keystore.type=PEM', `ssl.keystore.location=${tlsFolder}/server.pem`,
+      'ssl.truststore.type=PEM', `ssl.truststore.location=${tlsFolder}/ca.pem`,
+      'ssl.client.auth=none',
+      'listener.name.tls.ssl.client.auth=required',
+      'authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+      'super.users=User:ANONYMOUS;User:writer;User:CN=writer',
+    )
+  for (const [name, value] of Object.entries(overrides)) lines.push(`${name}=${value}`)
+  return `${lines.join('\n')}\n`
+}
+
+/** Arguments of StorageTool's `format`. */
+export const formatArguments = (clusterId: string, properties: string, secure: boolean): readonly string[] => [
+  'format', '-t', clusterId, '-c', properties,
+  ...(secure ? Object.entries(USERS) : []).flatMap(([user, password]) => ['256', '512'].flatMap((bits) =>
+    ['--add-scram', `SCRAM-SHA-${bits}=[name=${user},password=${password}]`])),
+]
+
+/** Warnings, and the one line that says that the broker is there. */
+export const log4jProperties = `
+status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%p %c: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+logger.started.name=kafka.server.KafkaRaftServer
+logger.started.level=info
+`
+
+/** What the broker prints when it takes requests. */
+export const STARTED = 'Kafka Server started'
