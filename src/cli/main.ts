@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { Command, CommanderError } from 'commander'
 import { packageRoot, UserError } from '../base/index.js'
 import { UsageError } from '../settings/index.js'
+import { analysesCommand } from './analyses.js'
 import { describeCommand } from './describe.js'
 import { fitCommand } from './fit.js'
 import { ingestCommand } from './ingest.js'
@@ -38,7 +39,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), analysesCommand(), statusCommand(),
     describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

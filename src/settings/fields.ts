@@ -299,7 +299,7 @@ export const reportFields: Fields<ReportSettings> = {
     kind: kinds.text('a folder'), argument: 'DIR', fallback: null, fallbackAbout: 'none',
     about: 'folder to write: every figure as SVG, its data as CSV and Parquet',
   },
-  rows: { kind: kinds.whole({ min: 1, max: 1000 }), argument: 'N', short: 'k', fallback: 10, about: 'documents shown of each table' },
+  rows: { kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 10, about: 'documents shown of each table' },
   force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
 }
 
