@@ -22,7 +22,7 @@ export class History {
   #first = Infinity
   #last = -Infinity
 
-  constructor({ bucketsMax = 240, widthMs = 1000 }: { readonly bucketsMax?: number; readonly widthMs?: number } = {}) {
+  constructor({ bucketsMax = 240, widthMs = 2000 }: { readonly bucketsMax?: number; readonly widthMs?: number } = {}) {
     this.#bucketsMax = bucketsMax
     this.#widthMs = widthMs
   }

@@ -29,22 +29,47 @@ export const folded = (text: string): string => {
   }).join('')
 }
 
+/** Whether what stands at `[at, at + length)` is no part of a longer word or number: "8" is none of "18" or "8.5". */
+const isWord = (text: string, at: number, length: number): boolean =>
+  !(/[\p{L}\p{N}]$/u.test(text.slice(Math.max(0, at - 2), at)) && /^[\p{L}\p{N}]/u.test(text.slice(at, at + 2))) &&
+  !(/[\p{L}\p{N}]$/u.test(text.slice(at + length - 2, at + length)) && /^([.,]?\p{N}|\p{L})/u.test(text.slice(at + length, at + length + 3))) &&
+  !(/\p{N}[.,]$/u.test(text.slice(Math.max(0, at - 2), at)) && /^\p{N}/u.test(text.slice(at, at + 2)))
+
+/** The next place of a term, −1 if there is none. @param term folded */
+const placeOf = (lower: string, term: string, from: number, words: boolean): number => {
+  let at = lower.indexOf(term, from)
+  while (words && at >= 0 && !isWord(lower, at, term.length)) at = lower.indexOf(term, at + 1)
+  return at
+}
+
+/** Whether a word or phrase stands in a text, in any case and not as part of a longer word. */
+export const standsIn = (text: string, phrase: string): boolean => phrase !== '' && placeOf(folded(text), folded(phrase), 0, true) >= 0
+
+export interface ExcerptOptions {
+  /** Characters. */
+  readonly length: number
+  readonly terms?: readonly string[]
+  /** Terms are whole words. */
+  readonly words?: boolean
+}
+
 /** Some `length` characters around the first place of any of the terms; from the beginning if there is none. */
-export const excerptOf = (text: string, { length, terms = [] }: { readonly length: number; readonly terms?: readonly string[] }): Excerpt => {
+export const excerptOf = (text: string, { length, terms = [], words = false }: ExcerptOptions): Excerpt => {
   const lower = folded(text)
   const wanted = terms.map(folded).filter((term) => term !== '')
-  const places = wanted.map((term) => lower.indexOf(term)).filter((at) => at >= 0)
+  const places = wanted.map((term) => placeOf(lower, term, 0, words)).filter((at) => at >= 0)
   const first = places.length === 0 ? 0 : Math.min(...places)
   const from = whole(text, text.length <= length ? 0 : Math.max(0, Math.min(first - Math.floor(length / 3), text.length - length)))
   const to = whole(text, Math.min(text.length, from + length))
-  return { text: copied(text.slice(from, to)), marks: marksIn(lower.slice(from, to), wanted), cutBefore: from > 0, cutAfter: to < text.length }
+  return { text: copied(text.slice(from, to)), marks: marksIn(lower.slice(from, to), wanted, words), cutBefore: from > 0, cutAfter: to < text.length }
 }
 
 /** Where the terms stand, in order, without overlap. @param terms folded */
-const marksIn = (lower: string, terms: readonly string[]): readonly (readonly [number, number])[] => {
+const marksIn = (lower: string, terms: readonly string[], words: boolean): readonly (readonly [number, number])[] => {
   const marks: [number, number][] = []
   for (const term of terms)
-    for (let at = lower.indexOf(term); at >= 0 && marks.length < marksMax * 4; at = lower.indexOf(term, at + term.length)) marks.push([at, at + term.length])
+    for (let at = placeOf(lower, term, 0, words); at >= 0 && marks.length < marksMax * 4; at = placeOf(lower, term, at + term.length, words))
+      marks.push([at, at + term.length])
   marks.sort((a, b) => a[0] - b[0] || b[1] - a[1])
   const apart: [number, number][] = []
   for (const mark of marks) if (apart.length === 0 || mark[0] >= apart[apart.length - 1][1]) apart.push(mark)

@@ -7,7 +7,7 @@ import { queryOf, runOf, type ApiParts } from '../parts.js'
 import { HttpProblem } from '../problem.js'
 import { nameText, route, whole, type Route } from '../route.js'
 import * as schemas from '../schemas.js'
-import { excerptOf, folded } from '../text.js'
+import { excerptOf, standsIn } from '../text.js'
 
 /** Rows of a table, characters of an excerpt, queries of a heatmap and of a set of curves, at most. */
 const rowsMax = 200
@@ -33,10 +33,10 @@ export const resultRoutes = (parts: ApiParts): readonly Route[] => {
     const text = record?.offset === offset ? record.value?.text : undefined
     if (text === undefined || text === null) return { excerpt: null, hasAnswer: false }
     const terms = answer === null ? [] : [answer]
-    const { marks, ...excerpt } = excerptOf(text, { length: excerptLength, terms })
+    const { marks, ...excerpt } = excerptOf(text, { length: excerptLength, terms, words: true })
     return {
       excerpt: { ...excerpt, marks: marks.map(([from, to]): [number, number] => [from, to]) },
-      hasAnswer: answer !== null && answer !== '' && folded(text).includes(folded(answer)),
+      hasAnswer: answer !== null && standsIn(text, answer),
     }
   }
   return [
