@@ -45,7 +45,7 @@ export type ScoringSettings = Pick<
 
 /** @throws UserError for whatever does not fit together */
 export const openScoring = async (
-  settings: ScoringSettings, values: readonly QueryValue[], engine: Engine, { progress, signal }: Pick<PipelineContext, 'progress' | 'signal'>,
+  settings: ScoringSettings, values: readonly QueryValue[], engine: Engine, { progress, signal, observer }: Pick<PipelineContext, 'progress' | 'signal' | 'observer'>,
 ): Promise<ScoringParts> => {
   const paths = homePaths(settings.home)
   const checkpoint = await openCheckpoint(settings.model, settings)
@@ -55,7 +55,7 @@ export const openScoring = async (
   if (queryCheckpoint !== checkpoint) await openFactors(folder, settings.factors, queryCheckpoint.model.layers) // the shapes must agree there too
   const queries = tokenizeQueries(values, queryCheckpoint)
   const prepareParts: PrepareParts = {
-    engine, cache: queryCache(paths.queryCache), checkpoint: queryCheckpoint, factors, damping: settings.damping, seed: settings.seed, progress, signal,
+    engine, cache: queryCache(paths.queryCache), checkpoint: queryCheckpoint, factors, damping: settings.damping, seed: settings.seed, progress, signal, observer,
   }
   return { checkpoint, queryCheckpoint, factors, queries, context: contextOf(checkpoint, settings.context), prepareParts }
 }
@@ -73,9 +73,9 @@ export const planScoring = ({ checkpoint, factors, queries, context }: ScoringPa
 }
 
 /** Call with the run's partitions in hand: a run is begun by one worker. @throws UserError for whatever does not fit together */
-export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now }: PipelineContext): Promise<BegunRun> => {
+export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now, observer }: PipelineContext): Promise<BegunRun> => {
   const values = chooseQueries(await listQueries(log), settings)
-  const parts = await openScoring(settings, values, engine, { progress, signal })
+  const parts = await openScoring(settings, values, engine, { progress, signal, observer })
   const { checkpoint, queryCheckpoint, factors, queries, context, prepareParts } = parts
   const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
   const begun = { checkpoint, factors, queries, context, prepareParts }

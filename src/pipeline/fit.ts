@@ -24,6 +24,8 @@ import type { PipelineContext, WorkResult } from './context.js'
 import { deadLetter } from './dead-letter.js'
 import { readSums, saveSums, type Cursor } from './fit-progress.js'
 import { homePaths } from './home.js'
+import { observedBatch } from './observed-scorer.js'
+import { silentObserver } from './observer.js'
 import { batchesByTokens } from './operators/batch-by-tokens.js'
 import { isPiece, piecesOf, type Piece, type Rejected } from './operators/to-pieces.js'
 import { readPlaces, samplePlaces, type Place } from './sample.js'
@@ -74,6 +76,7 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
 
   if (manifest.stage === 'covariances') {
     if (parts.bases) {
+      context.observer?.quiet('compile')
       await using program = await engine.compile(covarianceProgram(checkpoint.model, checkpoint.tensors, tracked, settings))
       const done = await pass(program, 'covariances', ['real', labels])
       add(total, done)
@@ -173,7 +176,8 @@ interface PassParts {
 const accumulate = async (
   program: Program, inputs: readonly ('real' | 'labels' | 'uniforms')[], { stage, label, folder, places, settings, checkpoint, manifest, context }: PassParts,
 ): Promise<PassResult> => {
-  const { log, progress, signal, now } = context
+  const { log, progress, signal, now, observer = silentObserver } = context
+  observer.ready()
   const path = sumsPath(folder, stage)
   let cursor = (await readSums(path, program.sums)) ?? { chunk: 0, batches: 0, sequences: 0, tokens: 0, unusable: 0 }
   const begun = cursor
@@ -182,7 +186,9 @@ const accumulate = async (
   let savingMs = 0
   const save = async (): Promise<void> => {
     const beganMs = now()
+    const saved = observer.time('save')
     await saveSums(path, program.sums, cursor)
+    saved()
     savedMs = now()
     savingMs = savedMs - beganMs
   }
@@ -193,16 +199,21 @@ const accumulate = async (
   progress.start(places.length, `documents (${label})`)
   const chunks = Math.ceil(places.length / chunkDocuments)
   const prepare = async (chunk: number) => {
+    const wasRead = observer.time('read')
     const records = await readPlaces(log, places.slice(chunk * chunkDocuments, (chunk + 1) * chunkDocuments))
+    wasRead()
+    const tokenized = observer.time('tokenize')
     const options = { context: manifest.settings.context, long: settings.long, vocabulary: checkpoint.model.vocabulary }
     const items = records.flatMap((record) => piecesOf(record, checkpoint.tokenizer, options))
+    tokenized()
     const rejected = items.filter((item): item is Rejected => !isPiece(item))
-    const bounds = { tokensMax: settings.batchTokens, sequencesMax: sequencesMaxOf(trackedLayers(checkpoint.model, settings.track)) }
+    const bounds = { tokensMax: settings.batchTokens, sequencesMax: sequencesMaxOf(trackedLayers(checkpoint.model, settings.track)), lengthMax: checkpoint.model.positionsMax }
     return { rejected, batches: batchesByTokens(items.filter(isPiece), bounds), documents: records.length }
   }
   /** Dead letters, each once however often the pass comes by it. */
   const bury = async (rejected: readonly Rejected[]): Promise<void> => {
     if (rejected.length === 0) return
+    observer.deadLetters(rejected)
     const { appended } = await log.append(rejected.map((item) => deadLetter(`factors ${settings.factors}`, item)), { unique: true })
     tally.deadLetters += appended
   }
@@ -211,7 +222,9 @@ const accumulate = async (
     try {
       const tensors = batchTensors(batch.map((piece) => sequenceOf(piece, settings)))
       const { tokens, rows } = tensors
+      const computed = observer.batch(observedBatch(batch))
       await program.run({ tokens, rows, ...Object.fromEntries(inputs.map((name) => [name, tensors[name]])) })
+      computed()
       return batch
     } catch (error) {
       if (!(error instanceof NotFiniteError)) throw error
@@ -236,6 +249,7 @@ const accumulate = async (
         ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + used.length, unusable: cursor.unusable + unused.length,
         tokens: cursor.tokens + used.reduce((sum, piece) => sum + piece.tokens.length, 0),
       }
+      observer.documents({ documents: used.length, tokens: used.reduce((sum, piece) => sum + piece.tokens.length, 0) })
       const share = cursor.batches / batches.length
       progress.update(doneOf() + Math.floor(share * documents), `${cursor.tokens.toLocaleString('en-US')} tokens`)
       if (signal.aborted) {
@@ -261,7 +275,7 @@ const sequenceOf = ({ tokens, key, piece }: Piece, { seed, empirical }: FitSetti
 
 /** Decomposes every covariance that has no file yet. False if the signal came first. */
 const eigenbases = async (
-  folder: string, manifest: FactorManifest, tracked: readonly LinearLayer[], settings: FitSettings, { progress, signal }: PipelineContext,
+  folder: string, manifest: FactorManifest, tracked: readonly LinearLayer[], settings: FitSettings, { progress, signal, observer = silentObserver }: PipelineContext,
 ): Promise<boolean> => {
   const sums: Record<string, Float64Array> = {}
   await readSums(sumsPath(folder, 'covariances'), sums)
@@ -282,7 +296,10 @@ const eigenbases = async (
   const results = eighAll(jobs(), { threads: settings.threads ?? undefined })
   try {
     for (const shape of missing) {
+      observer.quiet('decompose')
+      const decomposed = observer.time('decompose')
       const basis = await nextBasis(shape, settings.blocks, results)
+      decomposed()
       await writeBasis(fileOf(shape), basis)
       progress.update(++done)
       if (signal.aborted && done < shapes.length) return false

@@ -12,6 +12,7 @@ import { DeadLetterError, UserError } from '../base/index.js'
 import { keyOf, type DeadLetterValue, type DocumentValue, type Log, type NewRecord } from '../log/index.js'
 import { kebab, type IngestSettings } from '../settings/index.js'
 import type { PipelineContext } from './context.js'
+import { silentObserver } from './observer.js'
 import { findShards, readShard, type ShardLine } from './shards/index.js'
 import type { Pipeline } from './steps.js'
 
@@ -62,7 +63,7 @@ export interface IngestResult {
  * others from being ingested: `failed` tells.
  * @throws UserError for paths that name no shard, and a log that cannot be written
  */
-export const ingest = async (settings: IngestSettings, { log, progress, signal, now }: PipelineContext): Promise<IngestResult> => {
+export const ingest = async (settings: IngestSettings, { log, progress, signal, now, observer = silentObserver }: PipelineContext): Promise<IngestResult> => {
   const startedMs = now()
   const shards = await findShards(settings.paths)
   const total = { appended: 0, alreadyThere: 0, deadLetters: 0, deadLettersNew: 0 }
@@ -70,6 +71,7 @@ export const ingest = async (settings: IngestSettings, { log, progress, signal, 
   let stoppedAt: string | null = null
   let done = 0
   progress.start(null, 'documents')
+  observer.ready()
   for (const [at, shard] of shards.entries()) {
     if (signal.aborted) {
       stoppedAt ??= `${shard}, line 1`
@@ -81,6 +83,7 @@ export const ingest = async (settings: IngestSettings, { log, progress, signal, 
     for (let ended = false; !ended; ) {
       const batch: ShardLine[] = []
       let bytes = 0
+      const wasRead = observer.time('read')
       while (batch.length < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX && !ended) {
         try {
           const next = await lines.next()
@@ -95,7 +98,14 @@ export const ingest = async (settings: IngestSettings, { log, progress, signal, 
           ended = true
         }
       }
-      const counts = await append(log, batch.map((line) => toRecord(line, shard, settings)))
+      wasRead()
+      const records = batch.map((line) => toRecord(line, shard, settings))
+      const appended = observer.time('append')
+      const counts = await append(log, records)
+      appended()
+      observer.documents({ documents: counts.appended, tokens: 0 })
+      observer.duplicates(counts.alreadyThere)
+      observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
       total.appended += counts.appended
       total.alreadyThere += counts.alreadyThere
       total.deadLetters += counts.deadLetters

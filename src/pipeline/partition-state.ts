@@ -1,7 +1,7 @@
 /** @file What a run keeps of one partition, its tables and moments, and how that lies in the log's compacted topics. */
 import { documentId, UserError, type RunId } from '../base/index.js'
 import { keyOf, type LogRecord, type NewRecord, type TableRowValue } from '../log/index.js'
-import { RunningMoments, RunningTables, type MomentsRow, type QueryTables, type Row, type Scored } from '../table/index.js'
+import { RunningMoments, RunningTables, type Moments, type MomentsRow, type QueryTables, type Row, type Scored } from '../table/index.js'
 
 export interface PartitionState {
   insert(batch: readonly Scored[]): void
@@ -9,6 +9,10 @@ export interface PartitionState {
   takeChanges(): readonly NewRecord[]
   /** Documents (pieces) counted. */
   readonly count: number
+  /** Changes of rows in all tables since the start, those of restoring included. */
+  readonly changes: number
+  /** Moments of normed scores. A view. */
+  readonly normed: Moments
 }
 
 export interface StateShape {
@@ -40,6 +44,10 @@ export const restoreState = ({ run, partition, queries, k }: StateShape, records
     get count() {
       return moments.count
     },
+    get changes() {
+      return tables.changes
+    },
+    normed: moments.normed,
     insert: (batch) => {
       tables.insert(batch)
       moments.insert(batch)

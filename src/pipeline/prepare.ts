@@ -13,6 +13,7 @@ import type { LinearLayer } from '../model/index.js'
 import type { Engine, TensorData } from '../tensor/index.js'
 import type { OpenCheckpoint } from './checkpoint.js'
 import type { Progress } from './context.js'
+import { silentObserver, type Observer } from './observer.js'
 import type { CachedTensors, CacheKey, QueryCache } from './query-cache.js'
 import type { Pipeline } from './steps.js'
 
@@ -43,6 +44,7 @@ export interface PrepareParts {
   readonly progress: Progress
   /** Aborted: gives up between two queries. */
   readonly signal: AbortSignal
+  readonly observer?: Observer
 }
 
 /** A query that was tokenized; `value` is as it was added. */
@@ -69,15 +71,19 @@ export const tokenizeQueries = (queries: readonly QueryValue[], { tokenizer, mod
 
 /** The forward and backward passes that the cache has not; resolves to −f of every query, nats. */
 export const prepareGradients = async (queries: readonly RunQueryTokens[], parts: PrepareParts): Promise<readonly number[]> => {
-  const { engine, cache, checkpoint, factors, progress, signal } = parts
+  const { engine, cache, checkpoint, factors, progress, signal, observer = silentObserver } = parts
   const nats: number[] = []
   progress.start(queries.length, 'queries (gradients)')
   const missing = []
   for (const query of queries) if ((await cache.find('gradients', gradientKey(query, parts))) === undefined) missing.push(query)
+  observer.cache({ kind: 'gradients', hits: queries.length - missing.length, misses: missing.length })
   if (missing.length > 0) {
+    const compiled = observer.time('compile')
     await using program = await engine.compile(queryProgram(checkpoint.model, checkpoint.tensors, factors.layers))
+    compiled()
     for (const [at, query] of missing.entries()) {
       signal.throwIfAborted()
+      const prepared = observer.time('prepare')
       const { informationNats, layers } = await queryGradient(program, factors.layers, query)
       const tensors: Record<string, Float32Array> = { information: Float32Array.of(informationNats) }
       for (const layer of factors.layers) {
@@ -90,6 +96,7 @@ export const prepareGradients = async (queries: readonly RunQueryTokens[], parts
         tensors[`A/${inputName(layer)}`] = input
       }
       await cache.write('gradients', gradientKey(query, parts), tensors)
+      prepared()
       progress.update(queries.length - missing.length + at + 1)
     }
   }
@@ -149,9 +156,10 @@ const groupBytesMax = 1 << 30
 const ownTensors = async (
   queries: readonly RunQueryTokens[], join: { readonly kind: 'dense' | 'low-rank'; readonly rank: number }, parts: PrepareParts, keep: boolean,
 ): Promise<Readonly<Record<string, TensorData>>> => {
-  const { cache, factors, progress, signal } = parts
+  const { cache, factors, progress, signal, observer = silentObserver } = parts
   const missing: RunQueryTokens[] = []
   for (const query of queries) if ((await cache.find(join.kind, queryKey(query, join, parts))) === undefined) missing.push(query)
+  observer.cache({ kind: join.kind, hits: queries.length - missing.length, misses: missing.length })
   const rankOf = (layer: LinearLayer): number => lowRankOf(layer, join.rank)
   const bytes = factors.layers.reduce(
     (sum, layer) => sum + 4 * (join.kind === 'dense' ? layer.outputs * inputWidth(layer) : rankOf(layer) * (layer.outputs + inputWidth(layer))), 0,
@@ -166,6 +174,7 @@ const ownTensors = async (
     const files = await Promise.all(group.map((query) => gradientsOf(query, parts)))
     for await (const { layer, preconditioned } of byLayer(parts)) {
       signal.throwIfAborted()
+      const prepared = observer.time('prepare')
       const gradients = await layerGradients(files, layer)
       if (join.kind === 'dense') {
         const dense = await preconditioned.dense(gradients)
@@ -174,6 +183,7 @@ const ownTensors = async (
         const lowRank = await preconditioned.lowRank(gradients, { rank: join.rank, seed: parts.seed })
         lowRank.forEach(({ u, v }, q) => Object.assign(entries[q], { [`U/${layer.name}`]: u, [`V/${layer.name}`]: v }))
       }
+      prepared()
     }
     for (const [q, query] of group.entries()) {
       if (keep) await cache.write(join.kind, queryKey(query, join, parts), entries[q])
@@ -212,16 +222,20 @@ const inMemory = (entry: Readonly<Record<string, Float32Array>>): CachedTensors 
 
 /** shared: one cache entry for the whole set. */
 const sharedTensors = async (queries: readonly RunQueryTokens[], k: number, parts: PrepareParts): Promise<Readonly<Record<string, TensorData>>> => {
-  const { cache, factors, progress, signal } = parts
+  const { cache, factors, progress, signal, observer = silentObserver } = parts
   const key = [queries.map((query) => queryKey(query, { kind: 'shared', rank: k }, parts))]
-  if ((await cache.find('shared', key)) === undefined) {
+  const isCached = (await cache.find('shared', key)) !== undefined
+  observer.cache({ kind: 'shared', hits: Number(isCached), misses: Number(!isCached) })
+  if (!isCached) {
     const files = await Promise.all(queries.map((query) => gradientsOf(query, parts)))
     const entry: Record<string, Float32Array> = {}
     let done = 0
     for await (const { layer, preconditioned } of byLayer(parts)) {
       signal.throwIfAborted()
+      const prepared = observer.time('prepare')
       const { p, r, c } = await preconditioned.shared(await layerGradients(files, layer), { width: k, seed: parts.seed })
       Object.assign(entry, { [`P/${layer.name}`]: p, [`R/${layer.name}`]: r, [`C/${layer.name}`]: c })
+      prepared()
       progress.update(Math.floor((queries.length * ++done) / factors.layers.length), `layer ${done} of ${factors.layers.length}`)
     }
     await cache.write('shared', key, entry)

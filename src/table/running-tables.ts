@@ -23,6 +23,7 @@ export class RunningTables {
   /** f64 [Q × 4]: the least signed score that may still enter; −∞ while a table has room. */
   readonly #thresholds: Float64Array
   readonly #changed: Uint8Array
+  #changes = 0
 
   constructor({ queries, k }: { readonly queries: number; readonly k: number }) {
     this.queries = queries
@@ -83,6 +84,11 @@ export class RunningTables {
     return { top: rows(0), bottom: rows(1), topNormed: rows(2), bottomNormed: rows(3) }
   }
 
+  /** Rows that entered a table, or took the place of a worse one of their name, since the start. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /** The queries whose tables have changed since the last call (or since the start), ascending. */
   takeChanged(): number[] {
     const changed: number[] = []
@@ -99,6 +105,7 @@ export class RunningTables {
     if (!heap.offer(name, signed)) return
     this.#thresholds[at] = heap.threshold
     this.#changed[query] = 1
+    this.#changes++
   }
 
   #checkQuery(query: number): void {
