@@ -53,7 +53,7 @@ named after one command, which goes first:
 
 \`schemas/run.schema.json\` describes the run file to editors. A key that is none, or a value that is not allowed, is
 refused with its line. Switches are \`--name\` and \`--no-name\`. A run records what identifies it and refuses to go on
-under other settings: all of \`tributary score\` but paths, \`threads\`, \`memory\`, \`follow\`, \`commit-every-ms\`,
+under other settings: all of \`tributary score\` but paths, \`threads\`, \`memory\`, \`follow\`, \`serve\`, \`commit-every-ms\`,
 \`quiet\`, \`json\`, \`listen\`, \`log-level\` and \`log-format\`.
 `
 

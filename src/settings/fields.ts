@@ -20,6 +20,7 @@ import type {
   KafkaSettings,
   ScoreSettings,
   ScoresSettings,
+  ServeSettings,
   TopkSettings,
   WatchedSettings,
 } from './settings.js'
@@ -134,6 +135,8 @@ const watchedFields: Fields<WatchedSettings> = {
     about: 'log lines for people or for machines; json: progress too, in place of the bar',
   },
 }
+/** Where the live page is unless told otherwise. */
+export const pageAddressDefault = '127.0.0.1:8080'
 const runField = { kind: kinds.name(), argument: 'NAME', about: 'name of the run' }
 
 export const ingestFields: Fields<IngestSettings> = {
@@ -230,6 +233,7 @@ export const scoreFields: Fields<ScoreSettings> = {
   seed: seedField,
   commitEveryMs: commitEveryField(1_000, 'milliseconds between two commits; 0: after every batch'),
   follow: { kind: kinds.onOff(), fallback: false, about: 'when caught up, wait for more documents' },
+  serve: { kind: kinds.onOff(), fallback: false, about: `serve the live page on the address of --listen (or ${pageAddressDefault}) while it runs` },
   queries: {
     kind: kinds.list('ids of queries'), argument: 'ID', fallback: [], fallbackAbout: 'all',
     about: 'only the queries with these ids',
@@ -315,6 +319,16 @@ export const exportFields: Fields<ExportSettings> = {
   force: { kind: kinds.onOff(), fallback: false, file: false, about: 'overwrite what is there' },
 }
 
+export const serveFields: Fields<ServeSettings> = {
+  ...globalFields,
+  ...watchedFields,
+  listen: {
+    kind: kinds.address(), argument: 'HOST:PORT', fallback: pageAddressDefault,
+    about: 'serve the page, its API, /metrics, /healthz and /readyz on this address; a port alone is one of 127.0.0.1',
+  },
+  run: { ...runField, fallback: null, fallbackAbout: 'the newest', about: 'name of the run that the page opens with' },
+}
+
 /** The fields of the commands that a run file has a section for. */
 export const commandFields = {
   ingest: ingestFields,
@@ -325,6 +339,7 @@ export const commandFields = {
   analyses: analysesFields,
   report: reportFields,
   export: exportFields,
+  serve: serveFields,
 } as const
 
 export type SectionName = keyof typeof commandFields

@@ -12,7 +12,7 @@
  * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  *
  * Free: log, home and the paths of checkpoints (they may move), threads, memory (what `auto` chose is kept with the run),
- * commitEveryMs, follow, json, quiet, listen, logLevel, logFormat.
+ * commitEveryMs, follow, serve, json, quiet, listen, logLevel, logFormat.
  */
 import { createHash } from 'node:crypto'
 import { UserError } from '../base/index.js'

@@ -6,7 +6,8 @@ import { z } from 'zod'
 import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type Fields, type SectionName } from './fields.js'
 import { readRunFile, showValue, type RunFile } from './run-file.js'
 import type {
-  AnalysesSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, TopkSettings,
+  AnalysesSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, ServeSettings,
+  TopkSettings,
 } from './settings.js'
 import { UsageError } from './usage-error.js'
 
@@ -19,6 +20,7 @@ interface SettingsOf {
   readonly analyses: AnalysesSettings
   readonly report: ReportSettings
   readonly export: ExportSettings
+  readonly serve: ServeSettings
 }
 
 /** What was given: flags by camelCase key (text, a boolean for switches, an array for lists) and the environment. */

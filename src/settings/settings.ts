@@ -119,6 +119,8 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly commitEveryMs: number
   /** Keep waiting for documents when caught up. */
   readonly follow: boolean
+  /** Serve the live page while it runs. */
+  readonly serve: boolean
   /** Ids of queries; together with `group` empty: all queries. */
   readonly queries: readonly string[]
   /** Names of groups of queries. A query counts if its id or its group is named. */
@@ -183,4 +185,10 @@ export interface ScoresSettings extends GlobalSettings {
   /** A file (jsonl, parquet; `-` is standard output for jsonl) or a folder (npy). */
   readonly out: string
   readonly force: boolean
+}
+
+export interface ServeSettings extends GlobalSettings, WatchedSettings {
+  readonly listen: string
+  /** The run that the page opens with; null: the newest. */
+  readonly run: string | null
 }
