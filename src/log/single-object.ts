@@ -11,6 +11,8 @@ import type { CodecFactory, SchemaStore, ValueCodec } from './codec.js'
 
 /** Marker and fingerprint. */
 export const HEAD_BYTES = 10
+/** What begins with 00 may have been written by way of a schema registry (registry/wire-format.ts). */
+const FOREIGN = 'no Avro single-object encoding (begins with 00, not C3 01; values written with a schema registry need --schema-registry URL)'
 /** Writer schemas remembered to be known to nobody, so that broken records do not ask for theirs again and again. */
 const MISSING_MAX = 256
 
@@ -56,7 +58,7 @@ export class Serdes implements ValueCodec {
   }
 
   decode(bytes: Buffer, start: number, end: number): Decoded {
-    if (!isSingleObject(bytes, start, end)) return { problem: 'no Avro single-object encoding (does not begin with C3 01)' }
+    if (!isSingleObject(bytes, start, end)) return { problem: end - start > 5 && bytes[start] === 0 ? FOREIGN : 'no Avro single-object encoding (does not begin with C3 01)' }
     // Nearly every record was written with this very schema: its head is compared as bytes, without a string.
     const own = bytes.compare(this.#head, 0, HEAD_BYTES, start, start + HEAD_BYTES) === 0
     const reader = own ? this.#body.own : this.#reader(bytes.toString('hex', start + 2, start + HEAD_BYTES))
