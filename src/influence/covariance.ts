@@ -1,7 +1,8 @@
 /**
  * @file The first fitting pass (docs/method.md §3.1): sums of ā āᵀ and δ̂ δ̂ᵀ over all real tokens, the last one
  * included. Covariances are symmetric, so only block rows from the diagonal on are computed: with n blocks
- * (n + 1)/2n of the products. Layers that share an input share its sum.
+ * (n + 1)/2n of the products. Layers that share an input share its sum. An expert's layers are counted for themselves:
+ * their means are over the tokens that were routed to them, as if the others were not there.
  */
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor } from '../tensor/index.js'
@@ -14,12 +15,16 @@ export interface CovarianceShape {
   /** `A/<input>` or `S/<layer>` */
   readonly name: string
   readonly width: number
+  /** The sum that counts its tokens, `N/<input>`, if these are not all tokens. */
+  readonly count?: string
 }
 
 export const covarianceShapes = (tracked: readonly LinearLayer[]): readonly CovarianceShape[] => [
-  ...new Map(tracked.map((layer) => [inputName(layer), { name: `A/${inputName(layer)}`, width: inputWidth(layer) }])).values(),
-  ...tracked.map((layer) => ({ name: `S/${layer.name}`, width: layer.outputs })),
+  ...new Map(tracked.map((layer) => [inputName(layer), { name: `A/${inputName(layer)}`, width: inputWidth(layer), ...countOf(layer) }])).values(),
+  ...tracked.map((layer) => ({ name: `S/${layer.name}`, width: layer.outputs, ...countOf(layer) })),
 ]
+
+const countOf = (layer: LinearLayer): { readonly count?: string } => (layer.routed === true ? { count: `N/${inputName(layer)}` } : {})
 
 const blockRows = (width: number): number => (width >= 256 ? 4 : 1)
 const bound = (width: number, i: number): number => Math.floor((width * i) / blockRows(width))
@@ -32,9 +37,10 @@ export const covarianceProgram = (
   inputs: { ...fitInputs(empirical), ...realInputs },
   weights,
   accumulate: Object.fromEntries(
-    covarianceShapes(tracked).flatMap(({ name, width }) =>
-      Array.from({ length: blockRows(width) }, (_, i) => [`${name}/${i}`, [bound(width, i + 1) - bound(width, i), width - bound(width, i)]]),
-    ),
+    covarianceShapes(tracked).flatMap(({ name, width, count }): [string, number[]][] => [
+      ...Array.from({ length: blockRows(width) }, (_, i): [string, number[]] => [`${name}/${i}`, [bound(width, i + 1) - bound(width, i), width - bound(width, i)]]),
+      ...(count === undefined ? [] : [[count, [1]] satisfies [string, number[]]]),
+    ]),
   ),
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
     const outputs: Record<string, T> = {}
@@ -46,7 +52,12 @@ export const covarianceProgram = (
         return (outputs[`${name}/${i}`] = ops.matmul(blockRows(width) === 1 ? rows : own, blockRows(width) === 1 ? rows : rest, { transA: true }))
       })
     }
-    const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
+    const use = ({ layer, input, delta, seen }: LayerGradient<T>): readonly T[] => {
+      const { count } = countOf(layer)
+      if (count !== undefined) {
+        if (seen === undefined) throw new RangeError(`layer ${layer.name} does not say which tokens it reads`)
+        outputs[count] = ops.sum(ops.takeRows(ops.reshape(seen, [-1, 1]), value('real')), { axes: [0] })
+      }
       return [...add(`A/${inputName(layer)}`, input, inputWidth(layer)), ...add(`S/${layer.name}`, delta, layer.outputs)]
     }
     const { loss } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical, use })
@@ -54,8 +65,9 @@ export const covarianceProgram = (
   },
 })
 
-/** One covariance from the program's sums: the symmetric mean over `tokens`, f64 [width, width]. */
-export const covarianceOf = (sums: Readonly<Record<string, Float64Array>>, { name, width }: CovarianceShape, tokens: number): Float64Array => {
+/** One covariance from the program's sums: the symmetric mean over `tokens`, or over those its layer read, f64 [width, width]. */
+export const covarianceOf = (sums: Readonly<Record<string, Float64Array>>, { name, width, count }: CovarianceShape, all: number): Float64Array => {
+  const tokens = count === undefined ? all : Math.max(sums[count][0], 1) // an expert that no token came to: zero
   const whole = new Float64Array(width * width)
   for (let i = 0; i < blockRows(width); i++) {
     const from = bound(width, i)

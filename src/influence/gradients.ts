@@ -12,6 +12,8 @@ export interface LayerGradient<T> {
   readonly input: T
   /** δ f32 [B, T, O], ∂L/∂y; zero where padded. */
   readonly delta: T
+  /** f32 [B, T, 1] of a layer that does not read every token: 1 where it does, 0 where ā and δ are zero. */
+  readonly seen?: T
 }
 
 export interface BatchGradients<T> {
@@ -35,24 +37,24 @@ export const batchGradients = <T>(
   } = {},
 ): BatchGradients<T> => {
   const names = new Set(tracked.map(({ name }) => name))
-  const seen: { readonly layer: LinearLayer; readonly input: T; readonly output: Variable<T> }[] = []
+  const found: (Omit<LayerGradient<T>, 'delta'> & { readonly output: Variable<T> })[] = []
   const { ops: recorded, constant, watch, gradients } = tape(ops)
-  const hidden = model.forward(recorded, (name) => constant(weight(name)), { tokens: constant(value('tokens')) }, (layer, x, compute) => {
+  const hidden = model.forward(recorded, (name) => constant(weight(name)), { tokens: constant(value('tokens')) }, (layer, x, compute, seen) => {
     const y = compute(x)
     if (!names.has(layer.name)) return y
     const output = watch(y)
-    seen.push({ layer, input: layer.bias ? ops.appendOne(x.value) : x.value, output })
+    found.push({ layer, input: layer.bias ? ops.appendOne(x.value) : x.value, seen: seen?.value, output })
     return output
   }) // [B, T, D]
   const head = weight(model.head.weight)
-  const { logitScale } = model.head
   const flat = recorded.reshape(hidden, [-1, model.width]) // [B·T, D]
   const rows = recorded.takeRows(flat, constant(value('rows'))) // [N, D]
-  const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), { logitScale }) : value('labels')
-  const losses = recorded.tokenLosses(rows, constant(head), constant(labels), { logitScale }) // [N, 1]
+  const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), model.head) : value('labels')
+  const losses = recorded.tokenLosses(rows, constant(head), constant(labels), model.head) // [N, 1]
   const ones = ops.shift(ops.zerosLike(losses.value), 1)
-  const deltas = gradients(losses, ones, seen.map(({ output }) => output), (i, delta) => use?.({ layer: seen[i].layer, input: seen[i].input, delta }) ?? [])
+  const gradientOf = (i: number, delta: T): LayerGradient<T> => ({ layer: found[i].layer, input: found[i].input, seen: found[i].seen, delta })
+  const deltas = gradients(losses, ones, found.map(({ output }) => output), (i, delta) => use?.(gradientOf(i, delta)) ?? [])
   const column = ops.scatterRows(losses.value, value('rows'), ops.slice(flat.value, { axis: 1, from: 0, to: 1 })) // [B·T, 1]
   const loss = ops.sum(ops.reshapeLike(column, value('tokens')), { axes: [1] }) // [B]
-  return { loss, layers: seen.map(({ layer, input }, i) => ({ layer, input, delta: deltas[i] })).reverse() }
+  return { loss, layers: found.map((_, i) => gradientOf(i, deltas[i])).reverse() }
 }

@@ -1,7 +1,7 @@
 /**
  * @file What an architecture is to the rest of tributary: a forward pass over `Ops<T>` and the linear layers in it.
  */
-import type { Ops } from '../tensor/index.js'
+import type { HeadOptions, Ops } from '../tensor/index.js'
 
 /** A linear layer that may be tracked (attributed). */
 export interface LinearLayer {
@@ -20,6 +20,8 @@ export interface LinearLayer {
    * covariances and projections of ā can be shared. With a bias column or without, so `bias` is part of the group.
    */
   readonly inputGroup: string
+  /** A mixture's expert: it reads only the tokens that are routed to it, and its input is zero elsewhere. */
+  readonly routed?: boolean
 }
 
 /**
@@ -37,9 +39,10 @@ export interface ForwardInputs<T> {
 /**
  * Called for every linear layer of the blocks, in order of the forward pass, in place of `ops.linear`:
  * the caller decides whether it is tracked. `compute(x)` is the layer itself.
- * x [B, T, I] → [B, T, O]
+ * x [B, T, I] → [B, T, O]. `seen` [B, T, 1], given by layers that do not read every token (a mixture's experts): 1 where
+ * this one does, 0 where it does not and x is zero.
  */
-export type OnLinear<T> = (layer: LinearLayer, x: T, compute: (x: T) => T) => T
+export type OnLinear<T> = (layer: LinearLayer, x: T, compute: (x: T) => T, seen?: T) => T
 
 export interface Model {
   /** `gpt2`, `llama`, ... as config.json's model_type. */
@@ -57,8 +60,8 @@ export interface Model {
   readonly headDim: number
   /** tokens → the final normed hidden states [B, T, D]. */
   readonly forward: <T>(ops: Ops<T>, weights: Weights<T>, inputs: ForwardInputs<T>, onLinear: OnLinear<T>) => T
-  /** The output head: the weight's name ([V, D]) and the factor on the logits. */
-  readonly head: { readonly weight: string; readonly logitScale?: number }
+  /** The output head: the weight's name ([V, D]), the factor on the logits and their soft cap, as `HeadOptions` has them. */
+  readonly head: { readonly weight: string } & HeadOptions
   /** The names and shapes of all weights that `forward` and `head` ask for; checked against the files beforehand. */
   readonly weightShapes: ReadonlyMap<string, readonly number[]>
 }

@@ -62,14 +62,14 @@ const refuseAdapter = async (folder: string): Promise<void> => {
 
 /** Stored tensors by their name in the model, buffers and strangers left out: with the prefix, whether stored so or not. */
 const byModelName = (
-  { prefix, buffers }: Architecture, { embedding }: Blueprint, stored: ReadonlyMap<string, TensorInfo>, folder: string,
+  { prefix, buffers, head }: Architecture, { embedding }: Blueprint, stored: ReadonlyMap<string, TensorInfo>, folder: string,
 ): ReadonlyMap<string, TensorInfo> => {
   const isPrefixed = [...stored.keys()].some((name) => name.startsWith(prefix))
   const named = new Map<string, TensorInfo>()
   for (const [name, info] of stored) {
     const bare = isPrefixed && name.startsWith(prefix) ? name.slice(prefix.length) : name
     if (buffers.test(bare) || STRANGERS.test(bare)) continue
-    named.set(name === HEAD || isPrefixed ? name : prefix + name, info)
+    named.set(name === HEAD || name === head ? HEAD : isPrefixed ? name : prefix + name, info)
   }
   if (named.size === 0) throw new UserError(`"${folder}" holds no weights (looked for "${embedding}" and others)`)
   return named

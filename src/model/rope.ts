@@ -39,6 +39,9 @@ const scalingSchema = z.looseObject({
   rope_theta: positive().optional(),
   partial_rotary_factor: positive().max(1).nullish(),
 })
+/** What config.json says of one rotary embedding. */
+export type RopeSettings = z.output<typeof scalingSchema>
+export const ropeSettings = (): typeof scalingSchema => scalingSchema
 const factor = z.number().min(1)
 const original = { original_max_position_embeddings: size().optional() }
 const SCHEMAS = {
@@ -69,6 +72,23 @@ const SCHEMAS = {
 
 const THETA_DEFAULT = 10_000
 
+export interface RopeOptions {
+  readonly headDim: number
+  /** The model's max_position_embeddings. */
+  readonly positionsMax: number
+  /** What the model takes where config.json is silent, and its own names for settings that others call otherwise. */
+  readonly theta?: { readonly key?: string; readonly default?: number }
+  /**
+   * Given for models that turn only a part of each head. Of the others `transformers` turns the whole head under `default`
+   * whatever the factor, and fails elsewhere.
+   */
+  readonly partial?: { readonly key?: string; readonly default: number }
+  /** original_max_position_embeddings where config.json's top level is silent; it wins over what the scaling says. */
+  readonly originalDefault?: number
+  /** Older names of kinds; none but `default` and these are known then (Phi-3). */
+  readonly kinds?: Readonly<Record<string, RopeKind>>
+}
+
 /**
  * The rotary embedding that config.json asks for, in heads of `headDim`.
  *
@@ -79,13 +99,15 @@ const THETA_DEFAULT = 10_000
  *   longer than the original context. Only the short set is used, so the original context is the longest.
  * @throws UserError naming the setting that is unknown, missing or wrong
  */
-export const readRope = (config: RawConfig, { headDim, positionsMax }: { headDim: number; positionsMax: number }): Rope => {
+export const readRope = (config: RawConfig, options: RopeOptions): Rope => {
+  const { theta = {}, partial, originalDefault } = options
+  const thetaKey = theta.key ?? 'rope_theta'
+  const partialKey = partial?.key ?? 'partial_rotary_factor'
+  const numbers = parseConfig(config, z.looseObject({ [thetaKey]: positive().nullish(), [partialKey]: positive().max(1).nullish() }))
   const old = parseConfig(config, z.looseObject({
-    rope_theta: positive().nullish(),
     rope_scaling: scalingSchema.nullish(),
     rope_parameters: scalingSchema.nullish(),
     original_max_position_embeddings: size().nullish(),
-    partial_rotary_factor: positive().max(1).nullish(),
   }))
   // transformers lets a rope_scaling that says anything win over rope_parameters.
   const isSaid = old.rope_scaling != null && Object.keys(old.rope_scaling).length > 0
@@ -93,18 +115,48 @@ export const readRope = (config: RawConfig, { headDim, positionsMax }: { headDim
   const said = (isSaid ? old.rope_scaling : old.rope_parameters) ?? {}
   for (const nested of ['full_attention', 'sliding_attention'])
     if (Object.hasOwn(said, nested)) throw unsupported(config, `${key}.${nested}`, said[nested], 'one rotary embedding for all layers')
-  const kind = said.rope_type ?? said.type ?? 'default'
-  if (!isKind(kind)) throw unsupported(config, `${key}.${said.rope_type === undefined ? 'type' : 'rope_type'}`, kind, KINDS.join(', '))
-  // transformers rotates the whole head of these models under `default` whatever the factor, and fails elsewhere.
-  const partial = said.partial_rotary_factor ?? old.partial_rotary_factor ?? 1
-  if (kind !== 'default' && partial !== 1) throw unsupported(config, 'partial_rotary_factor', partial, '1')
-  if (headDim % 2 !== 0) throw unsupported(config, 'head_dim', headDim, 'even ones')
+  return ropeOf(config, {
+    ...options,
+    key,
+    said,
+    theta: numbers[thetaKey] ?? theta.default ?? THETA_DEFAULT,
+    partial: numbers[partialKey] ?? partial?.default ?? 1,
+    isPartial: partial !== undefined,
+    original: old.original_max_position_embeddings ?? originalDefault,
+  })
+}
 
-  const theta = said.rope_theta ?? old.rope_theta ?? THETA_DEFAULT
+/** One rotary embedding as a part of config.json says it, with what it may leave to the rest of config.json. */
+export interface RopeSource extends Pick<RopeOptions, 'headDim' | 'positionsMax' | 'kinds'> {
+  /** Where it stands in config.json, and what stands there. */
+  readonly key: string
+  readonly said: RopeSettings
+  readonly theta: number
+  readonly partial?: number
+  /** Whether the model turns a part of a head, or whole heads whatever the factor. */
+  readonly isPartial?: boolean
+  readonly original?: number
+}
+
+/** @throws UserError as `readRope` */
+export const ropeOf = (config: RawConfig, source: RopeSource): Rope => {
+  const { headDim, positionsMax, kinds, key, said } = source
+  const asked = said.rope_type ?? said.type ?? 'default'
+  const kind = kinds === undefined || asked === 'default' ? asked : Object.hasOwn(kinds, asked) ? kinds[asked] : ''
+  if (!isKind(kind)) {
+    const known = kinds === undefined ? KINDS : ['default', ...Object.keys(kinds)]
+    throw unsupported(config, `${key}.${said.rope_type === undefined ? 'type' : 'rope_type'}`, asked, known.join(', '))
+  }
+  const partial = said.partial_rotary_factor ?? source.partial ?? 1
+  if (source.isPartial !== true && kind !== 'default' && partial !== 1) throw unsupported(config, 'partial_rotary_factor', partial, '1')
+  const dims = source.isPartial === true ? Math.trunc(headDim * partial) : headDim
+  if (dims % 2 !== 0 || dims === 0) throw unsupported(config, 'head_dim', headDim, `${dims === headDim ? '' : `with partial_rotary_factor = ${partial}, `}even ones`)
+
+  const theta = said.rope_theta ?? source.theta
   const parse = <S extends z.ZodType>(schema: S): z.output<S> =>
     parseConfig({ path: config.path, values: { [key]: said } }, z.object({ [key]: schema }))[key] as z.output<S>
-  const plain = plainFrequencies(theta, headDim)
-  const originalOf = (inner: number | undefined): number => old.original_max_position_embeddings ?? inner ?? positionsMax
+  const originalOf = (inner: number | undefined): number => source.original ?? inner ?? positionsMax
+  const plain = plainFrequencies(theta, dims)
 
   switch (kind) {
     case 'default':
@@ -127,7 +179,7 @@ export const readRope = (config: RawConfig, { headDim, positionsMax }: { headDim
       return {
         kind,
         frequencies: yarn({
-          theta, dims: headDim, factor, original: trained,
+          theta, dims, factor, original: trained,
           betaFast: s.beta_fast ?? 32, betaSlow: s.beta_slow ?? 1, truncate: s.truncate !== false && s.truncate !== null,
         }),
         attentionFactor: s.attention_factor ?? yarnAttention(factor, s.mscale ?? 0, s.mscale_all_dim ?? 0),
@@ -138,11 +190,11 @@ export const readRope = (config: RawConfig, { headDim, positionsMax }: { headDim
       const s = parse(SCHEMAS.longrope)
       const trained = originalOf(s.original_max_position_embeddings)
       for (const name of ['short_factor', 'long_factor'] as const)
-        if (s[name].length !== headDim / 2)
-          throw unsupported(config, `${key}.${name}`, `${s[name].length} factors`, `${headDim / 2} of them, half the head_dim`)
+        if (s[name].length !== dims / 2)
+          throw unsupported(config, `${key}.${name}`, `${s[name].length} factors`, `${dims / 2} of them, half the dimensions that are turned`)
       const factor = s.factor ?? positionsMax / trained
       const attentionFactor = s.attention_factor ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained)))
-      const powers = powersOf(theta, headDim)
+      const powers = powersOf(theta, dims)
       const frequencies = powers.map((p, i) => f32(1 / f32(f32(s.short_factor[i]) * p)))
       return { kind, frequencies, attentionFactor, positionsMax: Math.min(positionsMax, trained) }
     }

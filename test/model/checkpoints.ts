@@ -15,6 +15,8 @@ export interface Expected {
   readonly loss: number
   readonly positions: readonly number[]
   readonly logits: readonly (readonly number[])[]
+  /** ‖∂loss/∂W‖² of each linear layer, where there are gradients. */
+  readonly squaredNorms?: Readonly<Record<string, number>>
 }
 export const expected = async (name: string): Promise<readonly Expected[]> =>
   JSON.parse(await readFile(join(fixture(name), 'expected.json'), 'utf8'))

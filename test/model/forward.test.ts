@@ -12,8 +12,11 @@ const hiddenOf = (model: Model, weights: Weights<PlainTensor>, batch: readonly (
   model.forward(ops, weights, { tokens: plainTensor(batch.flat(), [batch.length, batch[0].length]) }, straight)
 
 /** [N, V] logits of the tokens of one sequence. */
-const logitsOf = (model: Model, weights: Weights<PlainTensor>, hidden: PlainTensor): PlainTensor =>
-  ops.matmul(ops.reshape(hidden, [-1, model.width]), weights(model.head.weight), { transB: true })
+const logitsOf = (model: Model, weights: Weights<PlainTensor>, hidden: PlainTensor): PlainTensor => {
+  const { weight, logitScale = 1, softCap } = model.head
+  const raw = ops.matmul(ops.reshape(hidden, [-1, model.width]), weights(weight), { transB: true, alpha: logitScale })
+  return softCap === undefined ? raw : ops.scale(ops.tanh(ops.scale(raw, 1 / softCap)), softCap)
+}
 
 /** ‖a − b‖∞ / ‖b‖∞ */
 const distance = (a: ArrayLike<number>, b: readonly number[]): number => {
@@ -45,6 +48,25 @@ const VARIANTS: Readonly<Record<string, { readonly head?: 'own' | 'embedding'; r
   'qwen2-window-off': {},
   'qwen2-window-on': {},
   'qwen2-window-old': { head: 'embedding' },
+  'gpt-neox': { head: 'own' },
+  'gpt-neox-serial-old': { head: 'own' },
+  olmo2: {},
+  'olmo2-yarn': {}, // far beyond the context that it is scaled from
+  qwen3: {},
+  'qwen3-window': { head: 'embedding' },
+  gemma2: { head: 'embedding' },
+  'gemma2-uncapped-old': {},
+  gemma3: {},
+  'gemma3-old': {},
+  phi3: {},
+  'phi3-su': {},
+  cohere: { head: 'embedding' },
+  'cohere-plain': { head: 'own' },
+  cohere2: {},
+  mixtral: {},
+  'mixtral-one': {},
+  'qwen3-moe': {},
+  'qwen3-moe-normalized': {},
 }
 
 for (const [name, { head, tolerance = 2e-6 }] of Object.entries(VARIANTS))
@@ -59,14 +81,17 @@ for (const [name, { head, tolerance = 2e-6 }] of Object.entries(VARIANTS))
       const error = distance(logitsOf(model, weights, at).data, logits.flat())
       const predicting = ops.slice(hidden, { axis: 0, from: 0, to: -1 })
       const labels = plainTensor(ids.slice(1), [ids.length - 1])
-      const total = ops.sum(ops.tokenLosses(predicting, weights(model.head.weight), labels), { axes: [0, 1] }).data[0]
+      const total = ops.sum(ops.tokenLosses(predicting, weights(model.head.weight), labels, model.head), { axes: [0, 1] }).data[0]
       t.diagnostic(`${ids.length} tokens: logits ${error.toExponential(1)}, loss ${(Math.abs(total - loss) / loss).toExponential(1)}`)
       assert.ok(error < tolerance, `logits are off by ${error}`)
       assert.ok(Math.abs(total - loss) < tolerance * loss, `loss ${total} instead of ${loss}`)
     }
   })
 
-for (const name of ['gpt2', 'llama-gqa-sharded', 'mistral', 'qwen2-window-on', 'llama-longrope'])
+for (const name of [
+  'gpt2', 'llama-gqa-sharded', 'mistral', 'qwen2-window-on', 'llama-longrope', 'gpt-neox', 'olmo2-yarn', 'qwen3-window', 'gemma2', 'gemma3', 'phi3-su', 'cohere2',
+  'mixtral', 'qwen3-moe',
+])
   test(`${name}: a sequence is the same alone and padded in a batch`, async () => {
     const checkpoint = await openModel(fixture(name))
     const { model } = checkpoint
@@ -79,7 +104,7 @@ for (const name of ['gpt2', 'llama-gqa-sharded', 'mistral', 'qwen2-window-on', '
   })
 
 test('every linear layer is announced once, in forward order, with the input its group shares', async () => {
-  for (const name of ['gpt2', 'llama-gqa-sharded', 'qwen2-window-off']) {
+  for (const name of ['gpt2', 'llama-gqa-sharded', 'qwen2-window-off', 'gpt-neox', 'olmo2-yarn', 'qwen3', 'gemma3', 'phi3', 'cohere', 'mixtral', 'qwen3-moe']) {
     const checkpoint = await openModel(fixture(name))
     const { model } = checkpoint
     const weights = await plainWeights(checkpoint)

@@ -33,7 +33,7 @@ const reweighted = async (
 
 const ROPE = { rope_theta: 10000, rope_type: 'default' }
 const LLAMA: Readonly<Record<string, readonly [Record<string, unknown>, RegExp]>> = {
-  'an unknown architecture': [{ model_type: 'mamba' }, /model_type = "mamba" is not supported \(supported: gpt2, llama, mistral, qwen2\)/],
+  'an unknown architecture': [{ model_type: 'mamba' }, /model_type = "mamba" is not supported \(supported: gpt2, gpt_neox, llama, .*, cohere2\)/],
   'no architecture': [{ model_type: undefined }, /model_type = undefined/],
   'a quantization': [{ quantization_config: { bits: 4 } }, /quantization_config = \{"bits":4\}/],
   'an unknown activation': [{ hidden_act: 'relu' }, /hidden_act = "relu" is not supported \(supported: silu/],
@@ -71,6 +71,24 @@ const OTHERS: readonly (readonly [string, string, Record<string, unknown>, RegEx
   ['qwen2-window-on', 'a type for each but one layer', { layer_types: ['full_attention'] }, /layer_types = "1 types"/],
   ['qwen2-window-on', 'an unknown kind of layer', { layer_types: ['full_attention', 'linear_attention', 'full_attention'] }, /layer_types\.1 = "linear_attention"/],
   ['qwen2-window-on', 'sliding layers and the window off', { use_sliding_window: false }, /layer_types\.1 = "sliding_attention"/],
+  ['gpt-neox', 'heads of a width of their own', { head_dim: 8 }, /head_dim = 8/],
+  ['gpt-neox', 'no part of the head turned', { rope_parameters: { ...ROPE, partial_rotary_factor: 0.01 } }, /head_dim = 16 is not supported \(supported: with partial_rotary_factor = 0\.01, even ones/],
+  ['gpt-neox', 'more than the head turned', { rope_parameters: undefined, rotary_pct: 2 }, /rotary_pct/],
+  ['olmo2', 'key heads that do not divide the heads', { num_key_value_heads: 3 }, /num_key_value_heads = 3/],
+  ['qwen3', 'an unknown kind of layer', { layer_types: ['full_attention', 'linear_attention'] }, /layer_types\.1 = "linear_attention"/],
+  ['qwen3-moe', 'more experts for a token than there are', { num_experts_per_tok: 5 }, /num_experts_per_tok = 5 is not supported \(supported: at most num_experts = 4/],
+  ['mixtral', 'more experts for a token than there are', { num_experts_per_tok: 5 }, /num_experts_per_tok = 5 .*at most num_local_experts = 4/],
+  ['gemma2', 'attention both ways', { use_bidirectional_attention: true }, /use_bidirectional_attention = true/],
+  ['gemma2', 'sliding layers and no window', { sliding_window: null }, /layer_types\.0 = "sliding_attention" .*as sliding_window is null/],
+  ['gemma2', 'a soft cap of nothing', { attn_logit_softcapping: 0 }, /attn_logit_softcapping/],
+  ['gemma3', 'capped scores', { attn_logit_softcapping: 50 }, /attn_logit_softcapping = 50/],
+  ['gemma3', 'one rotary embedding for all layers', { rope_parameters: ROPE }, /rope_parameters\.rope_theta = 10000 .*an entry for full_attention/],
+  ['gemma3', 'a part of the head turned and scaled', { rope_scaling: { rope_type: 'linear', factor: 2, partial_rotary_factor: 0.5 } }, /partial_rotary_factor = 0\.5/],
+  ['gemma3', 'the images that go with it', { model_type: 'gemma3' }, /model_type = "gemma3" is not supported/],
+  ['phi3', 'another scaling', { rope_parameters: { ...ROPE, rope_type: 'linear', factor: 2 } }, /rope_type = "linear" is not supported \(supported: default, longrope, su, yarn\)/],
+  ['cohere', 'no factor on the logits', { logit_scale: null }, /logit_scale/],
+  ['cohere2', 'normed queries', { use_qk_norm: true }, /use_qk_norm = true/],
+  ['cohere2', 'heads of a width of their own', { head_dim: 12 }, /head_dim = 12/],
 ]
 for (const [name, what, settings, message] of OTHERS)
   test(`a ${name} with ${what} is refused`, async (t) => refused(await copyOf(t, name, settings), message))
@@ -143,7 +161,7 @@ test('a longer context than is asked for is not tabulated, a shorter one is not 
   assert.equal((await openModel(fixture('llama'), { positionsMax: 100 })).model.positionsMax, 100)
   assert.equal((await openModel(fixture('llama'), { positionsMax: 10_000 })).model.positionsMax, 256)
   assert.equal((await openModel(fixture('gpt2'))).model.positionsMax, 40)
-  assert.equal((await openModel(fixture('llama-longrope'))).model.positionsMax, 128) // the original context
+  for (const [name, original] of [['llama-longrope', 128], ['phi3-su', 64]] as const) assert.equal((await openModel(fixture(name))).model.positionsMax, original)
 })
 
 test('cosines and sines are those of transformers, far out too', async (t) => {

@@ -9,6 +9,8 @@ export interface Architecture {
   readonly prefix: string
   /** Stored tensors that are not weights: buffers of older versions. Matched against the whole name without prefix. */
   readonly buffers: RegExp
+  /** Under which name older versions store the output head, if not as `HEAD`. */
+  readonly head?: string
   /** @throws UserError naming the setting that is unsupported, missing or wrong */
   readonly read: (config: RawConfig, options: ReadOptions) => Blueprint
 }
@@ -30,3 +32,6 @@ export interface Blueprint {
 
 /** The output head, as all causal models of Hugging Face name it. */
 export const HEAD = 'lm_head.weight'
+
+/** What older versions stored of rotary positions. */
+export const ROTARY_BUFFERS = /^(layers\.\d+\.(self_attn|attention)\.)?rotary_emb\.(inv_freq|cos_cached|sin_cached)$/

@@ -2,12 +2,26 @@
 import { UserError } from '../../base/index.js'
 import type { RawConfig } from '../config.js'
 import type { Architecture } from './architecture.js'
+import { cohere } from './cohere.js'
+import { gemma } from './gemma.js'
 import { gpt2 } from './gpt2.js'
+import { gptNeox } from './gpt-neox.js'
 import { llama } from './llama.js'
+import { mixtral } from './mixtral.js'
+import { olmo2 } from './olmo2.js'
+import { phi3 } from './phi3.js'
+import { qwen3 } from './qwen3.js'
 
 const ARCHITECTURES: readonly Architecture[] = [
   gpt2,
+  gptNeox,
   llama,
+  mixtral,
+  qwen3,
+  olmo2,
+  gemma,
+  phi3,
+  cohere,
 ]
 
 /** The architecture of a config.json. @throws UserError naming those that are known */

@@ -1,0 +1,65 @@
+/** @file The whole of a decoder around its blocks: embedding, blocks, final norm, head. */
+import type { Blueprint } from '../architectures/architecture.js'
+import type { Model } from '../model.js'
+import type { Heads } from './attention.js'
+import { chain, type Part, type Scope, type WeightShape } from './part.js'
+
+export interface DecoderSpec {
+  /** config.json's model_type. */
+  readonly architecture: string
+  /** D */
+  readonly width: number
+  readonly vocabulary: number
+  readonly positionsMax: number
+  readonly heads: Pick<Heads, 'heads' | 'headDim'>
+  /** The name of the token embedding's weight. */
+  readonly embedding: string
+  /** A factor on the embedding (Gemma); 1 if absent. */
+  readonly embeddingScale?: number
+  /** The name of a table of learned positions [positions, D], added to the embedding. */
+  readonly positions?: WeightShape
+  readonly blocks: readonly Part[]
+  readonly norm: Part
+  readonly tied: boolean
+  readonly logitScale?: number
+  readonly softCap?: number
+}
+
+export const decoder = (spec: DecoderSpec): Blueprint => {
+  const { width, vocabulary, embedding, embeddingScale = 1, positions, logitScale, softCap } = spec
+  const body = chain(...spec.blocks, spec.norm)
+  const forward: Model['forward'] = (ops, weights, { tokens }, onLinear) => {
+    const made = new Map<object, readonly (typeof tokens)[]>()
+    const once: Scope<typeof tokens>['once'] = (key, make) => {
+      const known = made.get(key) ?? make()
+      made.set(key, known)
+      return known
+    }
+    const rows = ops.gather(weights(embedding), tokens) // [B, T, D]
+    const scaled = embeddingScale === 1 ? rows : ops.scale(rows, embeddingScale)
+    const x = positions === undefined ? scaled : ops.add(scaled, ops.gather(weights(positions[0]), ops.positions(tokens)))
+    return body.apply({ ops, weights, tokens, onLinear, once }, x)
+  }
+  return {
+    embedding,
+    tied: spec.tied,
+    build: (head) => ({
+      architecture: spec.architecture,
+      width,
+      blocks: spec.blocks.length,
+      vocabulary,
+      positionsMax: spec.positionsMax,
+      layers: body.layers,
+      heads: spec.heads.heads,
+      headDim: spec.heads.headDim,
+      forward,
+      head: { weight: head, logitScale, softCap },
+      weightShapes: new Map<string, readonly number[]>([
+        [embedding, [vocabulary, width]],
+        ...(positions === undefined ? [] : [positions]),
+        ...body.shapes,
+        [head, [vocabulary, width]],
+      ]),
+    }),
+  }
+}

@@ -1,0 +1,41 @@
+/** @file Rotary positions as a function of [B, T, H, d]: whole heads or their first dimensions, in halves or in pairs. */
+import { rotaryTables, type Rope } from '../rope.js'
+import type { Scope } from './part.js'
+
+export interface Rotation {
+  /** x [B, T, H, d] → the same, turned by its position. */
+  readonly turn: <T>(scope: Scope<T>, x: T) => T
+}
+
+export interface RotationOptions {
+  readonly headDim: number
+  /** How many positions are tabulated. */
+  readonly positions: number
+  /**
+   * The checkpoint's pairs are neighbours (0, 1), (2, 3), ... (Cohere) in place of (0, d/2), (1, d/2 + 1), .... They come
+   * out as halves: queries and keys alike, so that every q·k is the same.
+   */
+  readonly interleaved?: boolean
+}
+
+/** The tables are constants of the graph, made at the first use. */
+export const rotation = (rope: Rope, { headDim, positions, interleaved = false }: RotationOptions): Rotation => {
+  const width = 2 * rope.frequencies.length
+  let tables: ReturnType<typeof rotaryTables> | undefined
+  const key = {}
+  return {
+    turn: (scope, x) => {
+      const { ops, tokens } = scope
+      const [c, s] = scope.once(key, () => {
+        const { half, cos, sin } = (tables ??= rotaryTables(rope, positions))
+        const at = ops.positions(tokens)
+        return [cos, sin].map((table) => ops.gather(ops.constant(table, [positions, half]), at)) // [T, r/2]
+      })
+      const halves = (y: typeof x): typeof x =>
+        interleaved ? ops.reshape(ops.transpose(ops.reshape(y, [0, 0, 0, width / 2, 2]), [0, 1, 2, 4, 3]), [0, 0, 0, width]) : y
+      if (width === headDim) return ops.rotary(halves(x), c, s)
+      const [turned, kept] = [ops.slice(x, { axis: -1, from: 0, to: width }), ops.slice(x, { axis: -1, from: width, to: headDim })]
+      return ops.concat([ops.rotary(halves(turned), c, s), kept], -1)
+    },
+  }
+}
