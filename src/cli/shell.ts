@@ -64,7 +64,7 @@ export const interruptible = (onFirst: (line: string) => void): Interruption => 
  * @param options.pipeline, options.run  what the work is called in logs and metrics
  */
 export const runLong = async <Result extends { readonly finished: boolean }>(
-  settings: GlobalSettings & WatchedSettings,
+  settings: GlobalSettings & WatchedSettings & { readonly serve?: boolean },
   { pipeline, run, open, work }: {
     readonly pipeline: string
     readonly run: string
@@ -77,7 +77,7 @@ export const runLong = async <Result extends { readonly finished: boolean }>(
   const { progress, observer } = watch
   using interruption = interruptible((line) => progress.log(line))
   await using log = await open()
-  watch.opened(log)
+  await watch.opened(log)
   try {
     const result = await work({ log, progress, signal: interruption.signal, now: () => Date.now(), observer })
     await watch.ended()

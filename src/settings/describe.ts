@@ -10,7 +10,7 @@ const abouts: Readonly<Record<SectionName, string>> = {
   analyses: "the papers' figures of a run",
   report: 'the figures, tables and provenance of a run, as one HTML file',
   export: 'a run in the form of others',
-  serve: 'tributary serve',
+  serve: 'the live page over HTTP',
 }
 
 /** docs/settings.md. */

@@ -32,6 +32,8 @@ export interface ApiParts {
   readonly watch: LogWatch
   readonly now: () => number
   readonly version: string
+  /** The run that the page opens with; absent: the newest. */
+  readonly run?: string
   /** Absent: this server computes nothing. */
   readonly explain?: Explain
 }

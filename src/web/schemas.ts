@@ -179,5 +179,6 @@ export const status = z.object({
   topics: z.array(z.object({ topic: z.string(), partitions: count, records: count, ends: z.array(count) })),
   runs: z.array(runSummary),
   deadLetters: count,
+  run: z.string().nullable().describe('the run to begin with'),
   canExplain: z.boolean(),
 })

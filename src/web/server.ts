@@ -1,22 +1,19 @@
-/** @file The server: opens a port, answers, and closes without leaving anything behind. */
-import type { Server } from 'node:http'
-import { isIP, type AddressInfo } from 'node:net'
+/** @file The page and its API on a port; closes without leaving anything behind. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { serve } from '@hono/node-server'
 import type { Hono } from 'hono'
-import { packageRoot, UserError } from '../base/index.js'
+import { packageRoot } from '../base/index.js'
 import type { Log } from '../log/index.js'
+import { listen, type Address } from '../monitor/index.js'
 import { webApp } from './app.js'
 import type { Explain } from './parts.js'
 import { LogWatch } from './watch.js'
 
-export interface WebServerOptions {
+export interface WebServerOptions extends Address {
   /** Opened for reading is enough. Stays the caller's to close, after the server. */
   readonly log: Log
-  readonly host: string
-  /** 0: any that is free. */
-  readonly port: number
+  /** The run that the page opens with; absent: the newest. */
+  readonly run?: string
   readonly explain?: Explain
   /** Served beside: /metrics, /healthz, /readyz. */
   readonly others?: Hono
@@ -28,44 +25,28 @@ export interface WebServerOptions {
 }
 
 export interface WebServer extends AsyncDisposable {
-  /** Where the page is: http://127.0.0.1:8080/ */
+  /** Where the page is: http://127.0.0.1:8080 */
   readonly url: string
   readonly port: number
 }
 
-/** A connection that sends nothing is given up. */
-const requestTimeoutMs = 30_000
-
-/** Starts to answer. @throws UserError if the address cannot be listened on */
+/** Starts to answer. @throws UserError if the address cannot be had */
 export const startWebServer = async (options: WebServerOptions): Promise<WebServer> => {
-  const { log, host, port, now = Date.now, everyMs = 500, onBug, explain, others } = options
+  const { log, host, port, now = Date.now, everyMs = 500, onBug, run, explain, others } = options
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { readonly version: string }
   const closing = new AbortController()
   const watch = new LogWatch(log, { now, everyMs })
-  const app = webApp({ log, watch, now, version, explain, others, onBug, listenHost: host, throttleMs: everyMs, signal: closing.signal })
-  const server = await new Promise<Server>((resolve, reject) => {
-    const made = serve({ fetch: app.fetch, hostname: host, port, serverOptions: { requestTimeout: requestTimeoutMs } }, () => resolve(made as Server))
-    made.once('error', (cause: NodeJS.ErrnoException) => reject(listenError(cause, host, port)))
-  })
-  const address = server.address() as AddressInfo
+  const app = webApp({ log, watch, now, version, run, explain, others, onBug, listenHost: host, throttleMs: everyMs, signal: closing.signal })
+  const server = await listen(app, { host, port })
   return {
-    port: address.port,
-    url: `http://${isIP(host) === 6 ? `[${host}]` : host}:${address.port}/`,
+    port: server.port,
+    url: server.url,
     [Symbol.asyncDispose]: async () => {
       closing.abort()
       watch.close()
-      const closed = new Promise((resolve) => server.close(resolve))
-      server.closeAllConnections()
-      await closed
+      await server[Symbol.asyncDispose]()
       // What is being read is read to its end: the log may be closed after this.
-      await watch.look()
+      await watch.look().catch(() => undefined)
     },
   }
-}
-
-const listenError = (cause: NodeJS.ErrnoException, host: string, port: number): UserError => {
-  const where = `${host}:${port}`
-  if (cause.code === 'EADDRINUSE') return new UserError(`${where} is taken by another process`, { cause, fix: `--listen ${host}:0 takes any port that is free` })
-  if (cause.code === 'EACCES') return new UserError(`${where} may not be listened on by this user`, { cause, fix: 'a port from 1024 on' })
-  return new UserError(`${where} cannot be listened on: ${cause.message}`, { cause, fix: '--listen 127.0.0.1:8080' })
 }

@@ -105,7 +105,7 @@ const show = async () => {
     /** @type {import('./api.js').Status | undefined} */
     const status = watched === undefined || watched.run !== place.run ? await get(['status']) : undefined
     if (mine !== turn) return
-    const run = place.run ?? status?.runs[0]?.run
+    const run = place.run ?? status?.run ?? undefined
     if (run === undefined) return showNothing()
     if (place.run === undefined) return location.replace(address(run, 'tables'))
     const { queries, canExplain } = status === undefined && watched !== undefined ? watched : await watch(run, /** @type {import('./api.js').Status} */ (status))

@@ -43,7 +43,9 @@ export const runRoutes = (parts: ApiParts): readonly Route[] => {
           topic, partitions, records: ends.reduce((sum, end, at) => sum + end - starts[at], 0), ends: [...ends],
         }))
         const deadLetters = topics.find(({ topic }) => topic === 'dead-letters')?.records ?? 0
-        return { version, topics, runs: await runsOf(log), deadLetters, canExplain: parts.explain !== undefined }
+        const runs = await runsOf(log)
+        const run = runs.find((one) => one.run === parts.run)?.run ?? runs[0]?.run ?? null
+        return { version, topics, runs, deadLetters, run, canExplain: parts.explain !== undefined }
       },
     }),
     route({

@@ -1,0 +1,39 @@
+/** @file The live page of a home, for the commands that serve it. */
+import type { Hono } from 'hono'
+import type { Address } from '../monitor/index.js'
+import { openLogForReading } from '../pipeline/home.js'
+import type { GlobalSettings } from '../settings/index.js'
+import { startWebServer, type WebServer } from '../web/index.js'
+
+export interface PageOptions {
+  readonly address: Address
+  /** /metrics, /healthz, /readyz. */
+  readonly others: Hono
+  /** The run that the page opens with; absent: the newest. */
+  readonly run?: string
+}
+
+/** Serves until disposed, with a log of its own: what it reads keeps a work in the same process from nothing. */
+export const servePage = async (settings: GlobalSettings, { address, others, run }: PageOptions): Promise<WebServer> => {
+  const log = await openLogForReading(settings)
+  try {
+    const server = await startWebServer({
+      log, ...address, others, run,
+      onBug: (error) => void process.stderr.write(`the live page: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`),
+    })
+    return {
+      url: server.url,
+      port: server.port,
+      [Symbol.asyncDispose]: async () => {
+        await server[Symbol.asyncDispose]()
+        await log[Symbol.asyncDispose]()
+      },
+    }
+  } catch (error) {
+    await log[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** Whether only this machine reaches an address. */
+export const isLocal = ({ host }: Address): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host)
