@@ -19,6 +19,7 @@ import { endQuietlyWithoutReader } from './output.js'
 import { queriesCommand } from './queries.js'
 import { scoreCommand } from './score.js'
 import { scoresCommand } from './scores.js'
+import { serveCommand } from './serve.js'
 import { exitCodes } from './shell.js'
 import { statusCommand } from './status.js'
 import { topkCommand } from './topk.js'
@@ -40,7 +41,7 @@ const buildProgram = (): Command => {
   addGlobalOptions(program)
   for (const command of [
     ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), analysesCommand(), statusCommand(),
-    describeCommand(),
+    serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))
   return program
