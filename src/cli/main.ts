@@ -19,6 +19,7 @@ import { endQuietlyWithoutReader } from './output.js'
 import { queriesCommand } from './queries.js'
 import { scoreCommand } from './score.js'
 import { scoresCommand } from './scores.js'
+import { reportCommand } from './report.js'
 import { serveCommand } from './serve.js'
 import { exitCodes } from './shell.js'
 import { statusCommand } from './status.js'
@@ -40,7 +41,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), analysesCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), analysesCommand(), reportCommand(), statusCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))
