@@ -37,6 +37,8 @@ export interface Outcome {
   readonly records: readonly NewRecord[]
   readonly tokens: number
   readonly deadLetters: number
+  /** When the documents of `records` were appended, milliseconds since the epoch. */
+  readonly appendedMs: readonly number[]
 }
 
 /** Record → Chunk: all records of a chunk, tokenized and cut into batches. One value, at the end. */
@@ -79,7 +81,7 @@ const isRejection = (batch: readonly Piece[] | readonly Rejected[], rejected: re
 export const outcomesOf = ({ batches }: Chunk): number => batches.length + 1
 
 const rejectedOutcome = (run: RunId, rejected: readonly Rejected[]): Outcome => ({
-  scored: [], records: rejected.map((item) => deadLetter(run, item)), tokens: 0, deadLetters: rejected.length,
+  scored: [], records: rejected.map((item) => deadLetter(run, item)), tokens: 0, deadLetters: rejected.length, appendedMs: rejected.map(({ record }) => record.timestampMs),
 })
 
 /** Scores → records and rows; a document whose scores are no numbers becomes a dead letter, the others of its batch go on. */
@@ -106,5 +108,5 @@ const outcomeOf = (run: RunId, batch: readonly Piece[], { losses, gradientNorms,
       },
     })
   })
-  return { scored, records, tokens, deadLetters: batch.length - scored.length }
+  return { scored, records, tokens, deadLetters: batch.length - scored.length, appendedMs: batch.map(({ timestampMs }) => timestampMs) }
 }

@@ -9,11 +9,12 @@ import { firstValueFrom, from } from 'rxjs'
 import type { RunId } from '../base/index.js'
 import type { Assignment, Log, LogRecord, NewRecord, Position } from '../log/index.js'
 import type { Tokenizer } from '../model/index.js'
+import { silentObserver, type Observer } from './observer.js'
 import type { BatchBounds } from './operators/batch-by-tokens.js'
 import { pulled } from './operators/pulled.js'
 import type { PieceOptions } from './operators/to-pieces.js'
 import { restoreState, type PartitionState } from './partition-state.js'
-import { outcomesOf, scoreChunk, toChunk, type Chunk, type Scorer } from './score-chunk.js'
+import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './score-chunk.js'
 
 /** A chunk's bounds. They are part of what makes a run's bits: changing them changes batches. */
 const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
@@ -39,6 +40,7 @@ export interface ScoreParts {
   readonly commitEveryMs: number
   /** After every outcome and when caught up: what was done since the start, and records not yet looked at. */
   readonly onProgress?: (done: Tally, left: number) => void
+  readonly observer?: Observer
 }
 
 export interface Tally {
@@ -49,8 +51,9 @@ export interface Tally {
 
 /** Scores everything that the partitions hold. Resolves to what was done, and to how many records are left. */
 export const scorePartitions = async (partitions: readonly Assignment[], parts: ScoreParts): Promise<Tally & { readonly left: number }> => {
-  const { log, signal, follow } = parts
+  const { log, signal, follow, observer = silentObserver } = parts
   const workers = await Promise.all(partitions.map((assignment) => partitionWorker(assignment, parts)))
+  observer.ready()
   let total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
   const leftNow = async (): Promise<number> => {
     const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
@@ -85,6 +88,7 @@ export const scorePartitions = async (partitions: readonly Assignment[], parts: 
     for (const worker of workers) await worker.commit()
     if (!follow) break
     parts.onProgress?.(total, 0)
+    observer.idle()
     await log.grown({ signal })
   }
   for (const worker of workers) await worker.commit()
@@ -111,11 +115,15 @@ interface ChunkHooks {
 
 /** One partition: its state, its position, and what waits to be committed. */
 const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
-  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs } = parts
-  const { partition } = assignment
+  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
+  const { partition, lost } = assignment
+  observer.assigned(partition)
+  const wasRestored = observer.time('restore')
   const restored = await assignment.restore()
   const state: PartitionState = restoreState({ run, partition, queries, k }, restored.state)
+  wasRestored()
   let position: Position = restored.position
+  let appendedMs: number[] = []
   let pending: NewRecord[] = []
   let committedMs = now()
   let dirty = false
@@ -128,6 +136,7 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
   /** The chunk at an offset: as it was cut the first time, if it was begun. Undefined: caught up. */
   const prepareAt = async (offset: number, end: number | undefined): Promise<Prepared | undefined> => {
     const records: LogRecord<'documents'>[] = []
+    const wasRead = observer.time('read')
     for (let at = offset; end === undefined || at < end; ) {
       const bound = end === undefined ? chunkBounds : { recordsMax: end - at, bytesMax: chunkBounds.bytesMax }
       const read = await assignment.read(at, bound)
@@ -136,13 +145,32 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
       at = read[read.length - 1].offset + 1
     }
     if (records.length === 0) return undefined
+    wasRead()
+    const tokenized = observer.time('tokenize')
     const chunk = await firstValueFrom(from(records).pipe(toChunk(tokenizer, options, bounds)))
+    tokenized()
     return { from: offset, end: records[records.length - 1].offset + 1, chunk }
+  }
+
+  const tell = ({ scored, tokens, records }: Outcome, tableChanges: number): void => {
+    observer.documents({ partition, documents: scored.length, tokens })
+    observer.scores({ partition, scored, normed: state.normed, tableChanges })
+    observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
   }
 
   const commit = async (): Promise<void> => {
     if (!dirty) return
-    await assignment.commit({ append: [...pending, ...state.takeChanges()], position })
+    const append = [...pending, ...state.takeChanges()]
+    const committed = observer.time('commit')
+    try {
+      await assignment.commit({ append, position })
+    } catch (error) {
+      observer.notCommitted({ partition, reason: lost.aborted ? 'fenced' : 'failed' })
+      throw error
+    }
+    committed()
+    observer.committed({ partition, records: append.length, offset: position.offset, appendedMs })
+    appendedMs = []
     pending = []
     dirty = false
     committedMs = now()
@@ -177,8 +205,13 @@ const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
       meanwhile()
       const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
       for await (const outcome of pulled(results, signal)) {
+        const inserted = observer.time('insert')
+        const { changes } = state
         state.insert(outcome.scored)
+        inserted()
         pending.push(...outcome.records)
+        appendedMs.push(...outcome.appendedMs)
+        tell(outcome, state.changes - changes)
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
         dirty = true

@@ -43,7 +43,10 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
     const finished = done.left === 0 && !signal.aborted
     if (finished) {
       const parts = { settings, begun, engine, log, progress, signal }
+      context.observer?.quiet('rescore')
+      const rescored = context.observer?.time('rescore')
       notes.push(...(await measureAccuracy(parts)), ...(await rescore(parts)))
+      rescored?.()
     }
     progress.stop()
     return {
@@ -60,7 +63,7 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
 
 /** The pass over the corpus. */
 const pass = async (
-  settings: ScoreSettings, begun: BegunRun, partitions: readonly Assignment[], { log, progress, signal, now }: PipelineContext,
+  settings: ScoreSettings, begun: BegunRun, partitions: readonly Assignment[], { log, progress, signal, now, observer }: PipelineContext,
 ): Promise<Tally & { readonly left: number }> => {
   await using open = await openScorer(begun, begun.join, settings)
   const { record } = begun
@@ -78,6 +81,7 @@ const pass = async (
     signal,
     now,
     commitEveryMs: settings.commitEveryMs,
+    observer,
     onProgress: ({ documents, tokens, deadLetters }, left) =>
       progress.update(
         documents + deadLetters,
