@@ -134,7 +134,7 @@ const main = async (): Promise<void> => {
         await using program = await engine.compile(scoreProgram(model, tensors, tracked, kind, shape))
         await program.bind(bound ?? zeros(kind, tracked, shape))
         const times: number[] = []
-        for (const batch of batchesOf(batches + 1)) times.push(await seconds(() => scoreBatch(program, batch)))
+        for (const batch of batchesOf(batches + 1)) times.push(await seconds(() => scoreBatch(program, batch, { lengthMax: model.positionsMax })))
         const time = median(times.slice(1))
         const flop = modelFlop(model, tracked, T) + joinCost(kind, tracked, shape, T).flop
         const again = await gemmRate(engine)

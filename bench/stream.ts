@@ -80,7 +80,7 @@ const stream = async (log: Log): Promise<void> => {
   const release = new AbortController()
   const { documents: done } = await scorePartitions(await assignmentsOf(log, 'stream', release), {
     log, run: runId('stream'), queries: Array.from({ length: queries }, (_, q) => `query-${q}`), k: 100, scorer: nullScorer(), tokenizer: noTokenizer,
-    options: { context: 512, long: 'truncate', vocabulary: 50_000 }, bounds: { tokensMax: 4096, sequencesMax: 256 }, follow: false,
+    options: { context: 512, long: 'truncate', vocabulary: 50_000 }, bounds: { tokensMax: 4096, sequencesMax: 16, lengthMax: 4096 }, follow: false,
     signal: new AbortController().signal, now: Date.now, commitEveryMs: 1000,
   })
   release.abort()

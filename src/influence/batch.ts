@@ -30,14 +30,25 @@ export const realInputs = { real: { type: 'int64', shape: ['M'] } } as const sat
  */
 const lengthMin = 8
 
+/**
+ * The length that a sequence is padded to, whatever it is batched with: a multiple of 8, each doubling cut into eight
+ * (.., 120, 128, 144, 160, ..), and never more than `lengthMax` positions. ONNX Runtime sums in an order that depends on
+ * T, so a sequence's bits must not depend on its neighbours' lengths. At most an eighth more is computed, on average 4 %.
+ */
+export const paddedLength = (length: number, lengthMax = Infinity): number => {
+  const step = Math.max(lengthMin, 2 ** (Math.ceil(Math.log2(length)) - 4))
+  return Math.max(lengthMin, Math.min(Math.ceil(length / step) * step, Math.max(lengthMax, length)))
+}
+
 const int64 = (values: readonly number[], shape: readonly number[]): TensorData => ({ type: 'int64', shape, data: BigInt64Array.from(values, BigInt) })
 
 /**
  * Right-padded tokens [B, T] (padding is id 0: nothing sees it), and flat positions b·T + t: `rows` that predict, with
- * their `labels`; `real`, those that are not padding.
+ * their `labels`; `real`, those that are not padding. `length` is T; absent, that of the longest.
  */
-export const batchTensors = (sequences: readonly Sequence[]): Readonly<Record<'tokens' | 'rows' | 'labels' | 'uniforms' | 'real', TensorData>> => {
-  const length = Math.max(lengthMin, ...sequences.map(({ tokens }) => tokens.length))
+export const batchTensors = (
+  sequences: readonly Sequence[], { length = Math.max(lengthMin, ...sequences.map(({ tokens }) => tokens.length)) }: { readonly length?: number } = {},
+): Readonly<Record<'tokens' | 'rows' | 'labels' | 'uniforms' | 'real', TensorData>> => {
   const tokens = new BigInt64Array(sequences.length * length)
   const rows: number[] = []
   const labels: number[] = []

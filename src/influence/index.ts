@@ -5,7 +5,7 @@
  * on a document makes the completion more likely.
  */
 export { basisInputs, basisTensors, blockBounds, rotate, type Basis } from './basis.js'
-export { batchTensors, type Sequence } from './batch.js'
+export { batchTensors, paddedLength, type Sequence } from './batch.js'
 export { covarianceOf, covarianceProgram, covarianceShapes, type CovarianceShape } from './covariance.js'
 export { boundBases, eigenvalueProgram, type Bases } from './eigenvalues.js'
 export {
@@ -13,7 +13,7 @@ export {
   type Damping, type FactorManifest, type FactorSet, type LayerFactors, type Strategy,
 } from './factors.js'
 export { batchGradients, type BatchGradients, type LayerGradient } from './gradients.js'
-export { joinCost, joins, type Join, type JoinKind, type JoinShape } from './joins.js'
+export { documentsAtOnceMax, joinCost, joins, type Join, type JoinKind, type JoinShape } from './joins.js'
 export { inputName, inputWidth, trackedLayers, trackedParameters } from './layers.js'
 export { modelFlop, planJoin, type Plan, type PlanInput, type PlannedJoin } from './planner.js'
 export {

@@ -9,6 +9,14 @@
  *     shared    2·k·(I + O) + 2·k²·(1 + Q/T)        4·(Q·k² + k·(I + O))           no
  *
  * G = Σ_t δ_t ā_tᵀ, 2·I·O a token, is formed by all three: ‖∇L(z)‖ needs it.
+ *
+ * A document's scores are the same bits whatever it is batched with. Sums are therefore written in forms whose order of
+ * addition ONNX Runtime does not choose by B (measured in test/influence/alone.test.ts):
+ *
+ *   - products with one row or column have a kernel of their own, except where a factor is applied: `unswayed` applies ½;
+ *   - a product over K is summed in runs of K whose length depends on how many columns a thread has. It is constant up
+ *     to 16 columns, hence `documentsAtOnceMax`, and where the left operand is transposed;
+ *   - a sum over an axis is written as one over the last, of whole rows.
  */
 import type { LinearLayer } from '../model/index.js'
 import type { InputSpec, Ops } from '../tensor/index.js'
@@ -41,14 +49,24 @@ export interface Join {
   readonly dot: <T>(ops: Ops<T>, layer: LinearLayer, shape: JoinShape, batch: JoinInput<T>, value: (name: string) => T) => T
 }
 
+/** Documents that one batch may have: with more, the order of sums in the dense and shared join would depend on B. */
+export const documentsAtOnceMax = 16
+
 const float = (...shape: readonly number[]): InputSpec => ({ type: 'float32', shape })
+
+/** x yᵀ: [M, K] · [N, K] → [N, M], with the same bits for a row of y whatever other rows there are, up to 16. */
+const unswayed = <T>(ops: Ops<T>, x: T, y: T): T =>
+  ops.scale(ops.transpose(ops.matmul(x, y, { transB: true, alpha: 0.5 }), [1, 0]), 2)
+
+/** Every document's tokens in a basis: [I, N]ᵀ · [B, T, I]ᵀ → [B, N, T], a product for each document. */
+const projected = <T>(ops: Ops<T>, basis: T, x: T): T => ops.matmul(basis, x, { transA: true, transB: true })
 
 export const joins: Readonly<Record<JoinKind, Join>> = {
   dense: {
     inputs: (layer, { queries }) => ({ [`Q/${layer.name}`]: float(queries, layer.outputs * inputWidth(layer)) }),
     dot: (ops, layer, _shape, { gradient }, value) =>
       // The longer operand on the left is read once and by all threads; the other way round takes 1.3 times as long.
-      ops.transpose(ops.matmul(value(`Q/${layer.name}`), ops.reshape(gradient, [0, -1]), { transB: true }), [1, 0]),
+      unswayed(ops, value(`Q/${layer.name}`), ops.reshape(gradient, [0, -1])),
   },
 
   'low-rank': {
@@ -56,10 +74,9 @@ export const joins: Readonly<Record<JoinKind, Join>> = {
       const r = lowRankOf(layer, rank)
       return { [`U/${layer.name}`]: float(layer.outputs, queries * r), [`V/${layer.name}`]: float(inputWidth(layer), queries * r) }
     },
-    dot: (ops, layer, { queries, rank }, { delta, input }, value) => {
-      const products = ops.mul(ops.matmul(delta, value(`U/${layer.name}`)), ops.matmul(input, value(`V/${layer.name}`))) // [B, T, Q·R]
-      const byRank = ops.reshape(ops.sum(products, { axes: [1] }), [0, queries, lowRankOf(layer, rank)]) // [B, Q, R]
-      return ops.sum(byRank, { axes: [2] })
+    dot: (ops, layer, { queries }, { delta, input }, value) => {
+      const products = ops.mul(projected(ops, value(`U/${layer.name}`), delta), projected(ops, value(`V/${layer.name}`), input)) // [B, Q·R, T]
+      return ops.sum(ops.reshape(products, [0, queries, -1]), { axes: [-1] }) // over R and T
     },
   },
 
@@ -73,8 +90,9 @@ export const joins: Readonly<Record<JoinKind, Join>> = {
       }
     },
     dot: (ops, layer, _shape, { delta, input }, value) => {
-      const projected = ops.matmul(ops.matmul(delta, value(`P/${layer.name}`)), ops.matmul(input, value(`R/${layer.name}`)), { transA: true })
-      return ops.matmul(ops.reshape(projected, [0, -1]), value(`C/${layer.name}`), { transB: true }) // [B, kO·kI] · [Q, kO·kI]ᵀ
+      const [d, a] = [projected(ops, value(`P/${layer.name}`), delta), projected(ops, value(`R/${layer.name}`), input)] // [B, k, T]
+      const gradient = ops.matmul(d, a, { transB: true }) // [B, kO, kI]
+      return unswayed(ops, value(`C/${layer.name}`), ops.reshape(gradient, [0, -1])) // [Q, kO·kI] · [B, kO·kI]ᵀ
     },
   },
 }

@@ -4,7 +4,7 @@
  */
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
-import { batchTensors, sequenceInputs, type Sequence } from './batch.js'
+import { batchTensors, paddedLength, sequenceInputs, type Sequence } from './batch.js'
 import { batchGradients, type LayerGradient } from './gradients.js'
 import { joins, type JoinKind, type JoinShape } from './joins.js'
 
@@ -42,9 +42,16 @@ export interface BatchScores {
   readonly influence: readonly Float32Array[]
 }
 
-/** Runs one batch of documents. */
-export const scoreBatch = async (program: Program, documents: readonly Sequence[]): Promise<BatchScores> => {
-  const { tokens, rows, labels } = batchTensors(documents)
+/**
+ * Runs one batch of documents, padded to the `paddedLength` of the longest. Where all have the same one and there are at
+ * most `documentsAtOnceMax`, a document's results are the same bits as alone.
+ * @param options.lengthMax positions that the model knows
+ */
+export const scoreBatch = async (
+  program: Program, documents: readonly Sequence[], { lengthMax }: { readonly lengthMax: number },
+): Promise<BatchScores> => {
+  const length = paddedLength(Math.max(...documents.map(({ tokens }) => tokens.length)), lengthMax)
+  const { tokens, rows, labels } = batchTensors(documents, { length })
   const { loss, squares, scores } = await program.run({ tokens, rows, labels })
   const Q = scores.shape[1]
   const data = floats(scores)

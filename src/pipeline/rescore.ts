@@ -14,7 +14,7 @@ import { batchesByTokens } from './operators/batch-by-tokens.js'
 import { isPiece, piecesOf, type Piece } from './operators/to-pieces.js'
 import { rowOf } from './partition-state.js'
 import { prepareQueries, type RunQueryTokens } from './prepare.js'
-import { sequencesMaxOf } from './score-batches.js'
+import { scoredAtOnceMax } from './score-batches.js'
 
 export interface RescoreParts {
   readonly settings: ScoreSettings
@@ -144,8 +144,9 @@ const denseScores = async (
   await program.bind(tensors)
   const exact = new Map<string, ExactScore>()
   const tokensMax = Math.max(settings.batchTokens, context)
-  for (const batch of batchesByTokens(pieces, { tokensMax, sequencesMax: sequencesMaxOf(factors.layers) })) {
-    const { influence, gradientNorms } = await scoreBatch(program, batch)
+  const lengthMax = checkpoint.model.positionsMax
+  for (const batch of batchesByTokens(pieces, { tokensMax, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax })) {
+    const { influence, gradientNorms } = await scoreBatch(program, batch, { lengthMax })
     batch.forEach((piece, b) => exact.set(placeOf(piece), { influence: influence[b], gradientNorm: gradientNorms[b] }))
   }
   return exact

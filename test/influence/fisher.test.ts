@@ -81,7 +81,7 @@ test('factors with sampled labels approach the exact Fisher at the rate 1/√n, 
       dense.forEach((query, q) => data.set(query, q * size))
       await score.bind({ [`Q/${layer.name}`]: { type: 'float32', shape: [queries.length, size], data } })
     }
-    const { influence } = await scoreBatch(score, reference.documents.map((tokens) => ({ tokens })))
+    const { influence } = await scoreBatch(score, reference.documents.map((tokens) => ({ tokens })), { lengthMax: model.positionsMax })
     const scores = queries.flatMap((_, q) => influence.map((row) => row[q]))
     const toFull = relativeError(scores, reference.tensor(`exact.scores.full.${track}`).data)
     const wanted = exact.distanceToFull[`ekfac, ${track}`].relativeError

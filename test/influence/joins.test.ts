@@ -43,7 +43,7 @@ test('dense, low-rank of full rank and shared of full width give the same scores
   for (const kind of kinds) {
     await using program = await engine.compile(scoreProgram(model, tensors, tracked, kind, { queries: Q, rank: 999 }))
     await program.bind(bound[kind])
-    const { influence, gradientNorms } = await scoreBatch(program, documents)
+    const { influence, gradientNorms } = await scoreBatch(program, documents, { lengthMax: model.positionsMax })
     found[kind] = influence.flatMap((row) => [...row])
     const norms = documents.map((_, n) => Math.sqrt(reference.layers.reduce((sum, { part }, l) => sum + (part === 'mlp' ? reference.tensor('squaredNorms').data[l * reference.documents.length + n] : 0), 0)))
     assertNear(gradientNorms, norms, 1e-5, `norms, ${kind}`)

@@ -42,7 +42,7 @@ const influence = async (name: ReferenceName, track: 'mlp' | 'all', strategy: St
   await score.bind(bound)
   const rows: number[][] = queries.map(() => [])
   for (const batch of batches) {
-    const { influence: scores, losses } = await scoreBatch(score, batch)
+    const { influence: scores, losses } = await scoreBatch(score, batch, { lengthMax: model.positionsMax })
     scores.forEach((row) => row.forEach((value, q) => rows[q].push(value)))
     losses.forEach((loss, b) => assertClose(loss, reference.tensor('losses').data[documents.indexOf(batch[b])], 1e-5))
   }

@@ -1,5 +1,9 @@
-/** @file Pieces → batches of about equal cost, by length, so that little padding is computed. */
+/**
+ * @file Pieces → batches of about equal cost and of one padded length, so that little padding is computed and nobody's
+ * scores depend on whom it is computed with (influence/joins.ts says how far that goes).
+ */
 import { concatMap, from, toArray, type OperatorFunction, pipe } from 'rxjs'
+import { paddedLength } from '../../influence/index.js'
 
 /** What a batch is cut by. */
 export interface Sized {
@@ -14,24 +18,29 @@ export interface BatchBounds {
   readonly tokensMax: number
   /** B at most. */
   readonly sequencesMax: number
+  /** Positions that the model knows: T at most. */
+  readonly lengthMax: number
 }
 
 /**
- * Piece → Piece[]: sorted by length, cut when the next would pass a bound. Holds all until the end (a chunk, which its
+ * Piece → Piece[]: sorted by length, cut where the padded length changes or the next would pass a bound. Holds all until the end (a chunk, which its
  * reader bounds), then emits the longest batch first. The same pieces make the same batches, in whatever order they came.
  */
 export const batchByTokens = <P extends Sized>(bounds: BatchBounds): OperatorFunction<P, readonly P[]> =>
   pipe(toArray(), concatMap((pieces) => from(batchesByTokens(pieces, bounds))))
 
-export const batchesByTokens = <P extends Sized>(pieces: readonly P[], { tokensMax, sequencesMax }: BatchBounds): readonly (readonly P[])[] => {
+export const batchesByTokens = <P extends Sized>(pieces: readonly P[], { tokensMax, sequencesMax, lengthMax }: BatchBounds): readonly (readonly P[])[] => {
   const sorted = [...pieces].sort(
     (a, b) => b.tokens.length - a.tokens.length || a.partition - b.partition || a.offset - b.offset || a.piece - b.piece,
   )
   const batches: P[][] = []
+  let length = 0
   for (const piece of sorted) {
     const last = batches[batches.length - 1]
-    if (last !== undefined && last.length < sequencesMax && (last.length + 1) * last[0].tokens.length <= tokensMax) last.push(piece)
+    const own = paddedLength(piece.tokens.length, lengthMax)
+    if (last !== undefined && own === length && last.length < sequencesMax && (last.length + 1) * length <= tokensMax) last.push(piece)
     else batches.push([piece])
+    length = own
   }
   return batches
 }

@@ -61,8 +61,10 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     softmax: (x) => node('Softmax', [x], { axis: -1 }),
     logSumExp: (x) => {
       const most = reducedLast(node('ReduceMax', [x], { axes: [-1], keepdims: 1 }))
-      const sum = reducedLast(node('ReduceSum', [node('Exp', [node('Sub', [x, most])]), ints(-1)], { keepdims: 1 }))
-      return node('Add', [most, node('Log', [sum])])
+      // By LogSoftmax, whose greatest element is −log Σ exp(x − most): its logarithm is taken row by row, while that of the
+      // operator Log differs in the last bit with a number's place in its tensor.
+      const log = reducedLast(node('ReduceMax', [node('LogSoftmax', [x], { axis: -1 })], { axes: [-1], keepdims: 1 }))
+      return node('Sub', [most, log])
     },
     reshape: (x, dimensions) => node('Reshape', [x, ints(...dimensions)]),
     reshapeLike: (x, like) => node('Reshape', [x, shape(like)]),
