@@ -79,7 +79,7 @@ export {
 
 // Influence: factors, preconditioned queries, joins.
 export {
-  batchGradients, batchTensors, covarianceProgram, dampingOf, eigenvalueProgram, inputName, inputWidth, joinCost, joins, openFactors, planJoin,
+  batchGradients, batchTensors, covarianceProgram, dampingOf, documentsAtOnceMax, eigenvalueProgram, inputName, inputWidth, joinCost, joins, openFactors, paddedLength, planJoin,
   preconditioner, queryGradient, queryProgram, scoreBatch, scoreProgram, trackedLayers, trackedParameters,
   type BatchGradients, type BatchScores, type FactorManifest, type FactorSet, type Join, type JoinKind, type JoinShape, type LayerFactors, type LayerGradient,
   type LayerPreconditioner, type Plan, type PlanInput, type PlannedJoin, type QueryGradient, type QueryLayerGradient, type Sequence, type TokenizedQuery,
