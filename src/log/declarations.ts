@@ -20,6 +20,10 @@ const NAMES: { readonly [Name in TopicName]: true } = {
   runs: true,
   queries: true,
   'dead-letters': true,
+  positions: true,
+  identities: true,
+  forgotten: true,
+  schemas: true,
 }
 
 /** More would not help one machine, and a batch of each is kept in memory. */
@@ -33,6 +37,7 @@ const common = {
   key: z.string().min(1),
   schema: z.string().regex(/^[a-z-]+\.avsc$/),
   partitions: z.union([z.int().min(1).max(PARTITIONS_MAX), z.literal('documents')]),
+  internal: z.boolean().default(false),
 }
 
 const declaration = z.discriminatedUnion('cleanup', [
@@ -58,6 +63,8 @@ export interface TopicDeclaration {
   readonly retentionMs: number | null
   /** Whether keys are indexed so that `append` can leave out what is there already. */
   readonly unique: boolean
+  /** What a cluster's log keeps for itself; the embedded log has tables of its own for it, and none of these topics. */
+  readonly internal: boolean
   /** The Avro schema of the value. */
   readonly schema: AvroSchema
 }
@@ -81,6 +88,7 @@ export const declaredTopics = (root: string = packageRoot()): ReadonlyMap<TopicN
       cleanup: data.cleanup,
       retentionMs: data.cleanup === 'delete' ? data.retentionMs : null,
       unique: data.cleanup === 'delete' ? data.unique : true,
+      internal: data.internal,
       schema: JSON.parse(readFileSync(join(root, 'schemas', data.schema), 'utf8')) as AvroSchema,
     })
   }

@@ -2,7 +2,7 @@
  * @file The log in one LMDB environment: nothing to install, crash-safe, read by many processes while one at a time
  * writes. environment.ts says what is durable; batch.ts how records lie in an entry. The tables:
  *
- *     meta        format | topic:NAME            → {"version"} | {"id", "partitions"}
+ *     meta        format | topic:NAME | forgotten:RUN → {"version"} | {"id", "partitions"} | Forgotten
  *     schemas     fingerprint                    → Avro schema
  *     leases      name                           → Holder (leases.ts)
  *     positions   run ␟ partition                → Position
@@ -68,7 +68,8 @@ export interface EmbeddedLogOptions {
  * @throws UserError if it is missing (readonly), damaged, of a newer format, not permitted, or the disk is full
  */
 export const embeddedLog = async (directory: string, options: EmbeddedLogOptions = {}): Promise<Log> => {
-  const { readonly = false, nowMs = Date.now, topics = declaredTopics() } = options
+  const { readonly = false, nowMs = Date.now } = options
+  const topics = new Map([...(options.topics ?? declaredTopics())].filter(([, { internal }]) => !internal))
   const environment = openEnvironment(directory, readonly)
   try {
     await agreeOnFormat(environment, readonly)
@@ -122,6 +123,11 @@ interface Group {
   readonly extent: Extent
   readonly places: number[]
 }
+
+/** From which offset on the records of a run that was reset count, a partition each. */
+type Forgotten = Readonly<Partial<Record<TopicName, readonly number[]>>>
+/** The topics that hold records of runs for good. */
+const RUN_TOPICS: readonly TopicName[] = ['influence', 'dead-letters']
 
 /** A partition's offsets `[start, end)`. */
 interface Extent {
@@ -395,17 +401,63 @@ class EmbeddedLog implements Log {
     { recordsMax, bytesMax }: ReadBounds,
   ): readonly LogRecord<Name>[] {
     const records: LogRecord<Name>[] = []
+    const forgotten = this.#forgottenOf(topic.name, partition)
     let bytes = 0
     for (let next = offset; next < end; ) {
       const batch = this.#batchAt(topic, partition, next)
       for (; next < batch.base + batch.count; next++) {
         const { record, size } = recordIn<Name>(topic, partition, batch, next)
+        if (forgotten?.(record) === true) continue
         if (records.length > 0 && (records.length >= recordsMax || bytes + size > bytesMax)) return records
         records.push(record)
         bytes += size
       }
     }
     return records
+  }
+
+  /** Whether a record was written by a run before it was reset; undefined if no run was. */
+  #forgottenOf(name: TopicName, partition: number): ((record: LogRecord) => boolean) | undefined {
+    if (!RUN_TOPICS.includes(name)) return undefined
+    const entries = [...this.#environment.tables.meta.getRange({ start: 'forgotten:', end: 'forgotten;' })]
+    if (entries.length === 0) return undefined
+    const from = new Map(entries.map(({ key, value }) => [
+      key.slice('forgotten:'.length), (JSON.parse(value) as Forgotten)[name]?.[partition] ?? 0,
+    ]))
+    return ({ value, offset }) => {
+      const run = value !== undefined && 'run' in value ? value.run : null
+      return run !== null && offset < (from.get(run) ?? 0)
+    }
+  }
+
+  async forget(run: RunId): Promise<void> {
+    this.#fresh()
+    const lease = this.#take(`run:${run}`, `reset run "${run}"`, () => {})
+    try {
+      await this.#write(() => {
+        const { meta, positions } = this.#environment.tables
+        const ends: [TopicName, readonly number[]][] = RUN_TOPICS.flatMap((name) => {
+          const topic = this.#find(name)
+          return topic === undefined ? [] : [[name, range(topic.partitions).map((partition) => this.#extent(topic, partition).end)]]
+        })
+        meta.putSync(`forgotten:${run}`, JSON.stringify(Object.fromEntries(ends)))
+        for (const partition of range(this.#topic('documents').partitions)) positions.removeSync(keyOf(run, partition))
+        for (const { name, cleanup } of this.#declared.values()) if (cleanup === 'compact' && name !== 'queries') this.#forgetNewest(this.#topic(name), run)
+      })
+    } finally {
+      lease.release()
+    }
+  }
+
+  /** Removes the newest values of a run: the keys that are its name or begin with it. */
+  #forgetNewest(topic: Topic, run: RunId): void {
+    const { newest, order } = this.#environment.tables
+    for (const partition of range(topic.partitions))
+      for (const { record } of [...this.#newestOf(topic, partition, run)]) {
+        if (record.key !== run && !record.key.startsWith(keyOf(run, ''))) continue
+        newest.removeSync(newestKey(topic, partition, Buffer.from(record.key)))
+        order.removeSync(offsetKey(topic, partition, record.offset))
+      }
   }
 
   /** The batch that holds an offset, which is in the partition's extent. */

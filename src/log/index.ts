@@ -20,11 +20,15 @@ export {
   keyOf,
   type DeadLetterValue,
   type DocumentValue,
+  type ForgottenValue,
+  type IdentityValue,
   type InfluenceValue,
   type MomentsValue,
+  type PositionValue,
   type QueryValue,
   type RescoredValue,
   type RunValue,
+  type SchemaValue,
   type TableRowValue,
   type TablesValue,
   type TopicName,
@@ -37,4 +41,6 @@ export type { AvroSchema } from './avro-schema.js'
 export type { Decoded } from './avro.js'
 export { encodeValue, type CodecFactory, type SchemaStore, type ValueCodec } from './codec.js'
 export { partitionOf } from './partition.js'
+export { SchemaRegistry, wireFormat, type SchemaRegistryOptions } from './registry/index.js'
+export { schemaTopicStore, type SchemaTopic } from './schema-topic.js'
 export { Serdes, singleObject } from './single-object.js'

@@ -47,7 +47,11 @@ export interface Commit {
   readonly position: Position
 }
 
-/** A partition of `documents` that this worker owns until `lost` is aborted. */
+/**
+ * A partition of `documents` that this worker owns until `lost` is aborted: then its state is of no more use. `restore`
+ * comes first. Rejections of `restore`, `read` and `commit` beside a `TransientError` are for good; after a
+ * `TransientError` the assignment is lost, and the partition may be assigned again.
+ */
 export interface Assignment {
   readonly partition: number
   readonly lost: AbortSignal
@@ -58,7 +62,10 @@ export interface Assignment {
   restore(): Promise<{ position: Position; state: readonly LogRecord[] }>
   /** Records from an offset on; an empty list means caught up. Never blocks for more. */
   read(offset: number, bounds: ReadBounds): Promise<readonly LogRecord<'documents'>[]>
-  /** All or nothing; rejects for whoever no longer owns the partition. */
+  /**
+   * All or nothing. Rejects with a RecordRefused before anything was written (the assignment is still good), and for
+   * whoever no longer owns the partition; on a cluster also when nobody knows what became of it.
+   */
   commit(commit: Commit): Promise<void>
 }
 
@@ -89,7 +96,8 @@ export interface Log extends AsyncDisposable {
 
   /**
    * Appends records in one durable transaction. With `unique`, a record whose (topic, key) was appended before is
-   * left out and counted: that is how ingesting a shard twice adds nothing.
+   * left out and counted: that is how ingesting a shard twice adds nothing. In compacted topics, a record whose key is
+   * live: the first one stays.
    */
   append(records: readonly NewRecord[], options?: { readonly unique?: boolean }): Promise<AppendResult>
 
@@ -103,10 +111,21 @@ export interface Log extends AsyncDisposable {
   positions(run: RunId): Promise<readonly Position[]>
 
   /**
-   * The partitions of `documents` for a worker of this run. On the embedded log: all of them at once, and a second
-   * worker of the same run is refused with a UserError that names the first one's pid.
+   * The partitions of `documents` for a worker of this run, as they are assigned to it, until the signal is aborted; the
+   * worker then owns none of them any more. On a cluster a partition that was lost may come again, as another
+   * assignment: when the group gives it back, or because a commit failed and what became of it has to be found out by
+   * `restore`. On the embedded log: all of them at once, and a second worker of the same run is refused with a UserError
+   * that names the first one's pid.
+   * @throws UserError if the worker cannot own partitions any more
    */
   assignments(run: RunId, options: { readonly signal: AbortSignal }): AsyncIterable<Assignment>
+
+  /**
+   * Ends a run: its state, its positions and its record are removed, and what it wrote to `influence` and `dead-letters`
+   * until now is not read any more. A run of this name may then begin anew. May be repeated after an interruption.
+   * @throws UserError if a worker of the run is at work
+   */
+  forget(run: RunId): Promise<void>
 
   /** Resolves when `documents` may have grown since the call, or the signal is aborted. */
   grown(options: { readonly signal: AbortSignal }): Promise<void>

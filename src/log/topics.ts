@@ -127,6 +127,36 @@ export interface DeadLetterValue {
   readonly original: Uint8Array
 }
 
+/** How far a run is in a partition, as the log of a cluster keeps it. Key: run + "\u001f" + partition. */
+export interface PositionValue {
+  readonly run: string
+  readonly partition: number
+  /** The next record of `documents` to read. */
+  readonly offset: number
+  /** What the pipeline needs beside it, as JSON; null if there is nothing. */
+  readonly detail: string | null
+}
+
+/** A record that is there, by a digest of its topic and key (kafka/identities.ts). Key: the digest. */
+export interface IdentityValue {
+  readonly topic: string
+}
+
+/** A run was reset: what it wrote before is not read any more. Key: run + "\u001f" + partition. */
+export interface ForgottenValue {
+  readonly run: string
+  readonly partition: number
+  /** Records of the run before these offsets of the partition do not count. */
+  readonly influence: number
+  readonly deadLetters: number
+}
+
+/** A schema that records were written with. Key: its fingerprint in hexadecimal. */
+export interface SchemaValue {
+  /** JSON. */
+  readonly schema: string
+}
+
 export interface TopicValues {
   readonly documents: DocumentValue
   readonly influence: InfluenceValue
@@ -136,6 +166,10 @@ export interface TopicValues {
   readonly runs: RunValue
   readonly queries: QueryValue
   readonly 'dead-letters': DeadLetterValue
+  readonly positions: PositionValue
+  readonly identities: IdentityValue
+  readonly forgotten: ForgottenValue
+  readonly schemas: SchemaValue
 }
 
 export type TopicName = keyof TopicValues
