@@ -9,15 +9,17 @@ import { join, relative } from 'node:path'
 import { parseArgs } from 'node:util'
 import Table from 'cli-table3'
 import { packageRoot, UserError } from '../src/base/index.js'
+import { reportOf } from '../src/cli/report.js'
 import { interruptible, progressFor } from '../src/cli/shell.js'
 import { fit } from '../src/pipeline/fit.js'
 import { openLog } from '../src/pipeline/home.js'
 import { ingest } from '../src/pipeline/ingest.js'
 import { addQueries, readQueries } from '../src/pipeline/queries.js'
 import { score } from '../src/pipeline/score.js'
+import { readRun } from '../src/pipeline/runs.js'
 import { readTopK, type TopKTable } from '../src/pipeline/top-k.js'
 import type { Log } from '../src/log/index.js'
-import { parseRunRecord, resolveSettings } from '../src/settings/index.js'
+import { resolveSettings } from '../src/settings/index.js'
 import { demoSeed, documents, writeCorpus } from './corpus.js'
 import { queries as demoQueries, type DemoQuery } from './queries.js'
 import { found, teaches, teachingsOf, type Found } from './truth.js'
@@ -91,9 +93,14 @@ const main = async (): Promise<void> => {
   if (stopped('scoring')) return
 
   await report(log)
+  const page = join(home, 'report.html')
+  shown(`report --run ${run} --out ${page} --force`)
+  await reportOf(log, await readRun(log, run), { home, out: page })
   console.log(`
 Done in ${((Date.now() - startedMs) / 1000).toFixed(0)} s. Everything lies in ${home}: the log (log/), the factors (factors/${factors}/), the
 cached query gradients (query-cache/) and the corpus (corpus/). Try next:
+  open ${page} (every figure of the paper beside this run's; \`npx tributary analyses --home ${home} --run ${run}\` prints them)
+  npx tributary serve --home ${home}   (the live page)
   npx tributary topk --home ${home} --run ${run} --query slope-1 -k 10 --normed
   npx tributary topk --home ${home} --run ${run} --query slope-1 --bottom
   npx tributary scores --home ${home} --run ${run} --format npy --out scores
@@ -104,8 +111,7 @@ const exampleQuery = (): string => demoQueries().find(({ task }) => task === 'sl
 
 /** The tables of one query of each kind, then how much of the planted truth all tables found. */
 const report = async (log: Log): Promise<void> => {
-  const [value] = (await log.latest('runs', run)).flatMap((record) => (record.key === run && record.value !== undefined ? [record.value] : []))
-  const record = parseRunRecord(run, value.settings)
+  const record = await readRun(log, run)
   const byId = new Map(demoQueries().map((query) => [query.id, query]))
   const tables = await readTopK(log, record, { query: [], rows: foundWithin, bottom: false, normed: true })
   const extras = new Map(Array.from(documents(), ({ id, source, teaches: taught }) => [`${source}/${id}`, taught]))

@@ -77,6 +77,16 @@ export {
   type End, type Moments, type MomentsRow, type QueryTables, type Row, type Scored, type TopK,
 } from './table/index.js'
 
+// The papers' analyses, and what shows them.
+export {
+  analyse, AnalysisState, answers, correlations, findings, isSpurious, magnitudes, powerLaws, sources, TopTexts,
+  type AnalysedDocument, type AnalysedQuery, type Analyses, type Finding, type ScoreKind,
+} from './analysis/index.js'
+export { analyseRun, type AnalyseOptions, type RunAnalyses } from './pipeline/analyse.js'
+export { scoreOwnTexts } from './pipeline/own-texts.js'
+export { writeRuisDemo, type WriteRuisDemoOptions } from './pipeline/outputs/ruis-demo.js'
+export { allFigures, reportPage, writeData, type Figure, type ReportInput } from './report/index.js'
+
 // Influence: factors, preconditioned queries, joins.
 export {
   batchGradients, batchTensors, covarianceProgram, dampingOf, documentsAtOnceMax, eigenvalueProgram, inputName, inputWidth, joinCost, joins, openFactors, paddedLength, planJoin,

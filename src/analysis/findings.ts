@@ -37,8 +37,11 @@ const shown = (asExpected: boolean, p: number): boolean | null => (Number.isNaN(
 const verdictOf = (parts: readonly (boolean | null)[]): Verdict =>
   parts.length === 0 ? 'not measured' : parts.every((part) => part === true) ? 'agrees' : parts.some((part) => part === false) ? 'disagrees' : 'undecided'
 
+/** A comparison without a test: it can hold a verdict back, not turn it. */
+const orNull = (asExpected: boolean): true | null => (asExpected ? true : null)
+
 const number = (value: number): string => (Number.isNaN(value) ? 'none' : Math.abs(value) >= 1000 || (Math.abs(value) < 0.001 && value !== 0) ? value.toExponential(1) : String(Number(value.toPrecision(3))))
-const pOf = (p: number): string => (Number.isNaN(p) ? 'p: none' : p < 0.001 ? `p = ${p.toExponential(1)}` : `p = ${p.toFixed(3)}`)
+const pOf = (p: number): string => (Number.isNaN(p) ? 'p: none' : p < 1e-10 ? 'p < 1e-10' : p < 0.001 ? `p = ${p.toExponential(1)}` : `p = ${p.toFixed(3)}`)
 const percent = (share: number): string => `${number(100 * share)} %`
 
 /** The findings, judged by one kind of score. */
@@ -52,7 +55,9 @@ export const findings = (kind: ScoreKind, read: ReadOff): Finding[] => [
 
 const sharedProcedure = (kind: ScoreKind, { correlations: { reasoning, summary, cells, documents } }: ReadOff): Finding => {
   const factual = summary.find(({ name }) => name === 'factual with factual')
-  const parts = reasoning === null ? [] : [shown(reasoning.within > reasoning.between, reasoning.p), ...(factual === undefined ? [] : [reasoning.within > factual.mean])]
+  // One-sided: a p near 1 is as clear, the other way.
+  const isShared = reasoning === null ? null : reasoning.p < 0.05 ? true : reasoning.p > 0.975 ? false : null
+  const parts = reasoning === null ? [] : [isShared, ...(factual === undefined ? [] : [orNull(reasoning.within > factual.mean)])]
   return {
     number: 1, kind, hypothesis: 'Reasoning queries of one task draw on the same documents; factual queries do not.',
     verdict: verdictOf(parts), paper: paper.correlation,
@@ -94,13 +99,13 @@ const answersForFacts = (kind: ScoreKind, { answers: { hits, documents } }: Read
   const factual = longest('factual', 'answer')
   const reasoning = longest('reasoning', 'steps') ?? longest('reasoning', 'answer')
   const told = (name: string, hit: Answers['hits'][number]): string =>
-    `${name}: ${hit.hits} of ${hit.queries} queries have their ${hit.by} in the first ${hit.n} of ${documents.toLocaleString('en-US')}, ${number(hit.byChance)} by chance, ${pOf(hit.p)}; with others' ${number(hit.withOthersAnswers)}`
+    `${name}: ${hit.hits} of ${hit.queries} queries have their ${hit.by} in the first ${hit.n} of ${documents.toLocaleString('en-US')}, ${number(hit.byChance)} by chance, ${pOf(hit.p)}; with other queries' answers ${number(hit.withOthersAnswers)}`
   return {
     number: 3, kind, hypothesis: 'Answers to factual queries stand in their first documents; those of reasoning queries do not.',
     verdict: verdictOf(
       factual === undefined || reasoning === undefined
         ? []
-        : [shown(factual.hits > factual.byChance, factual.p), factual.hits / factual.queries > reasoning.hits / reasoning.queries, reasoning.p < 0.05 ? false : true],
+        : [shown(factual.hits > factual.byChance, factual.p), orNull(factual.hits / factual.queries > reasoning.hits / reasoning.queries), reasoning.p >= 0.05],
     ),
     rule: 'agrees: more factual queries than by chance have a hit in the shortest list looked at (p < 0.05), a greater share than of reasoning queries, and reasoning has no more than chance (p ≥ 0.05)',
     paper: paper.answers,
@@ -112,7 +117,7 @@ const procedureDocuments = (kind: ScoreKind, { answers: { labels } }: ReadOff): 
   const own = labels.filter(({ group }) => group === 'reasoning')
   return {
     number: 4, kind, hypothesis: 'The first documents of reasoning queries describe the procedure.',
-    verdict: verdictOf(own.map(({ share, corpusShare, significant, queries }) => (share <= corpusShare ? false : significant > queries / 2 ? true : null))),
+    verdict: verdictOf(own.map(({ share, corpusShare, significant, queries }) => orNull(share > corpusShare && significant > queries / 2))),
     rule: 'agrees: in every reasoning task, documents labelled with the procedure are over-represented in the first documents of most queries (hypergeometric, p < 0.05 corrected)',
     paper: paper.procedure,
     numbers: own.length === 0

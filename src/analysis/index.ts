@@ -6,7 +6,7 @@
 export { answerRows, answers, TopTexts, type Answers, type Hits, type LabelHits, type QueryAnswers } from './answers.js'
 export { concentration, concentrationMax, isSpurious, selfChecks, type OwnScores, type SelfCheck } from './checks.js'
 export { correlations, type Block, type CellTest, type Correlations } from './correlation.js'
-export type { DeepRows } from './deep-table.js'
+export { DeepTable, type DeepRows } from './deep-table.js'
 export { figureTexts, type FigureText } from './figure-texts.js'
 export { findings, type Finding, type Verdict } from './findings.js'
 export { magnitudes, type CurvePoint, type MagnitudeCurve, type Magnitudes, type QueryMagnitude } from './magnitude.js'

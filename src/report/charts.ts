@@ -106,16 +106,17 @@ export const slopeChart = ({ queries, groups, kind }: PowerLaws): Chart => {
   })
 }
 
-/** Multipliers of one group, a row of bars for each k, log scale about 1; whiskers are intervals. */
+/** Multipliers of one group, rows of bars for each k, log scale about 1 from 1/20 on; whiskers are intervals. */
 export const sourceChart = ({ shares, kind, ks, corpus }: Sources, group: string, end: 'top' | 'bottom'): Chart | null => {
   const sources = [...corpus].sort((a, b) => b.documents - a.documents).slice(0, 12).map(({ source }) => source)
   const labels = new Map(sources.map((source) => [source, source.length > 22 ? `${source.slice(0, 21)}…` : source]))
   const own = shares.filter((share) => share.group === group && share.end === end && labels.has(share.source))
   if (own.length === 0) return null
-  const floor = Math.min(0.1, ...own.map(({ multiplier }) => (multiplier > 0 ? multiplier : 1)))
+  const floor = 0.05
+  const word = end === 'top' ? 'first' : 'last'
   const bars = own.map((share) => ({
-    k: `first ${share.k.toLocaleString('en-US')}`, source: share.source, multiplier: Math.max(share.multiplier, floor), low: Math.max(share.interval[0], floor),
-    high: Math.max(share.interval[1], floor), shown: share.multiplier < 0.01 ? '0' : share.multiplier.toPrecision(2),
+    k: `${word} ${share.k.toLocaleString('en-US')}`, source: share.source, multiplier: Math.max(share.multiplier, floor), low: Math.max(share.interval[0], floor),
+    high: Math.max(Math.min(share.interval[1], 20 * Math.max(share.multiplier, 1)), floor), shown: `× ${share.multiplier < 0.01 ? '0' : share.multiplier.toPrecision(2)}`,
     isClear: share.pCorrected < 0.05, title: `${share.source}, k = ${share.k}: × ${share.multiplier.toPrecision(3)}`,
   }))
   const most = Math.max(2, ...bars.map(({ high }) => high))
@@ -125,10 +126,10 @@ export const sourceChart = ({ shares, kind, ks, corpus }: Sources, group: string
     y: { domain: sources, label: null, tickFormat: (source: string) => labels.get(source) ?? source, tickSize: 0 },
     fy: { domain: [...new Set(bars.map(({ k }) => k))], label: null, axis: null, padding: 0.12 },
     marks: [
-      Plot.text(ks.map((k) => ({ k: `first ${k.toLocaleString('en-US')}` })), { fy: 'k', text: 'k', frameAnchor: 'top-left', dx: -142, dy: -13, fontWeight: 'bold', fill: 'currentColor' }),
+      Plot.text(ks.map((k) => ({ k: `${word} ${k.toLocaleString('en-US')}` })), { fy: 'k', text: 'k', frameAnchor: 'top-left', dx: -142, dy: -13, fontWeight: 'bold', fill: 'currentColor' }),
       Plot.barX(bars, { x1: 1, x2: 'multiplier', y: 'source', fy: 'k', fill: (d: { isClear: boolean }) => (d.isClear ? 'var(--bar)' : 'var(--bar-weak)'), title: 'title', insetTop: 3, insetBottom: 3 }),
       Plot.ruleY(bars, { x1: 'low', x2: 'high', y: 'source', fy: 'k', stroke: 'currentColor' }),
-      Plot.text(bars, { x: 'high', y: 'source', fy: 'k', text: 'shown', textAnchor: 'start', dx: 6, fill: 'currentColor' }),
+      Plot.text(bars, { y: 'source', fy: 'k', text: 'shown', frameAnchor: 'right', textAnchor: 'start', dx: 10, fill: 'currentColor' }),
       Plot.ruleX([1], { stroke: 'currentColor', strokeDasharray: '3,3' }),
     ],
   })

@@ -63,6 +63,7 @@ figcaption{font-weight:600;margin:0 0 .4rem}
 .chart{display:block;width:100%;height:auto;color:var(--text);font-size:11px;overflow:visible}
 .chart text{white-space:pre}
 .heat{max-width:46rem}
+.pair figure{max-width:40rem}
 .key{display:flex;flex-wrap:wrap;gap:.25rem 1rem;font-size:.85rem;margin:.2rem 0 .5rem;padding:0;list-style:none}
 .key li{display:flex;align-items:center;gap:.4rem}
 .key i{display:inline-block;width:.95rem;height:.95rem;border-radius:2px;border:1px solid var(--line)}
@@ -77,6 +78,7 @@ td.text{min-width:18rem;white-space:pre-wrap;overflow-wrap:anywhere;font-family:
 td.id{overflow-wrap:anywhere;min-width:6.5rem}
 mark{background:var(--mark);color:var(--mark-text);border-radius:2px;padding:0 .1em}
 details{margin:.2rem 0 .8rem}
+details.query{margin:0}
 summary{cursor:pointer;color:var(--accent);padding:.15rem 0}
 .query>summary{color:inherit;padding:.5rem 0;border-top:1px solid var(--line)}
 .query>summary b{overflow-wrap:anywhere}
@@ -86,7 +88,9 @@ ul.plain{margin:.3rem 0 .8rem;padding-left:1.15rem;max-width:80ch}
 ul.plain li{margin:.15rem 0}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.86em;overflow-wrap:anywhere}
 footer{padding:1.5rem 1.25rem 3rem;color:var(--muted);font-size:.87rem}
-@media (max-width:40rem){body{font-size:15px}h1{font-size:1.5rem}.card{padding:.8rem .85rem}main,header,footer,nav{padding-left:.85rem;padding-right:.85rem}.chart{font-size:14px}.heat .chart{font-size:11px}td.text{min-width:14rem}}
+@media (max-width:40rem){body{font-size:15px}h1{font-size:1.5rem}.card{padding:.8rem .85rem}main,header,footer,nav{padding-left:.85rem;padding-right:.85rem}.chart{font-size:14px}.heat .chart{font-size:11px}
+.documents,.documents tbody{display:block}.documents thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}.documents caption{display:block}
+.documents tr{display:grid;grid-template-columns:2.2rem auto auto 1fr;border-bottom:1px solid var(--line)}.documents td{border:0}.documents td.id{grid-column:1/-1;min-width:0;padding-top:0;color:var(--muted)}.documents td.text{grid-column:1/-1;min-width:0;padding-top:0}}
 @media print{:root{${variables(lightColours)};--page:#fff}body{font-size:10.5pt}nav{display:none}h2{break-after:avoid}.card,figure,tr{break-inside:avoid}.scroll{overflow:visible}a{color:inherit;text-decoration:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 `

@@ -310,7 +310,7 @@ export const reportFields: Fields<ReportSettings> = {
 export const exportFields: Fields<ExportSettings> = {
   ...globalFields,
   run: runField,
-  format: { kind: kinds.choice('ruis-demo'), argument: 'FORMAT', fallback: 'ruis-demo', about: "ruis-demo: the form of the paper's published demo" },
+  format: { kind: kinds.choice('ruis-demo'), argument: 'FORMAT', fallback: 'ruis-demo', file: false, about: "ruis-demo: the form of the paper's published demo" },
   out: { kind: kinds.text('a folder'), argument: 'DIR', about: 'folder to write' },
   rows: {
     kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 100,
