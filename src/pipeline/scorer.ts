@@ -38,7 +38,7 @@ export const openScorer = async (
   const weightsBytes = [...checkpoint.tensors.values()].reduce((sum, { length }) => sum + length, 0)
   observer.engine({ name: engine.name, threads: engine.threads, weightsBytes, boundBytes })
   return {
-    scorer: observedScorer((batch) => scoreBatch(program, batch, { lengthMax: model.positionsMax }), observer),
+    scorer: observedScorer((batch) => scoreBatch(program, batch, { lengthMax: model.positionsMax }), observer, { lengthMax: model.positionsMax }),
     tokenizer,
     options: { context, long, vocabulary: model.vocabulary },
     bounds: { tokensMax: batchTokens, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax: model.positionsMax },
