@@ -56,7 +56,7 @@ export class SchemaRegistry {
   constructor(url: string, { pause = sleep, fetch: send = fetch }: SchemaRegistryOptions = {}) {
     const parsed = parseUrl(url)
     if (parsed.username !== '' || parsed.password !== '') {
-      const user = `${decodeURIComponent(parsed.username)}:${decodeURIComponent(parsed.password)}`
+      const user = [parsed.username, parsed.password].map(percentDecoded).join(':')
       this.#authorization = `Basic ${Buffer.from(user).toString('base64')}`
     }
     this.url = `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`
@@ -186,6 +186,15 @@ const parseUrl = (url: string): URL => {
       fix: '--schema-registry http://HOST:8081, with USER:PASSWORD@ before the host where it asks for them',
     })
   return parsed
+}
+
+/** A lone % stands for itself. */
+const percentDecoded = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 const unexpected = (url: string, path: string, what: string): UserError =>
