@@ -2,7 +2,10 @@
  * @file The demo, `npm start`: a corpus with planted facts and procedures streams in, factors are fitted, every document
  * is scored against facts, worked problems and controls, and the tables are held against what was planted.
  *
- * Options: --home DIR (default .tributary/demo), --log ADDRESS (embedded, or kafka://host:port), --documents N (fewer, for a quick look), --fresh (start anew).
+ * --serve shows it all on the live page while it happens, and stays up when it is done.
+ *
+ * Options: --home DIR (default .tributary/demo), --log ADDRESS (embedded, or kafka://host:port), --documents N (fewer, for
+ * a quick look), --fresh (start anew), --serve, --listen HOST:PORT (where the live page is; default 127.0.0.1:8080).
  */
 import { existsSync, rmSync } from 'node:fs'
 import { join, relative } from 'node:path'
@@ -10,6 +13,7 @@ import { parseArgs } from 'node:util'
 import Table from 'cli-table3'
 import { packageRoot, UserError } from '../src/base/index.js'
 import { reportOf } from '../src/cli/report.js'
+import { servePage } from '../src/cli/page.js'
 import { interruptible, progressFor } from '../src/cli/shell.js'
 import { fit } from '../src/pipeline/fit.js'
 import { openLog } from '../src/pipeline/home.js'
@@ -19,7 +23,7 @@ import { score } from '../src/pipeline/score.js'
 import { readRun } from '../src/pipeline/runs.js'
 import { readTopK, type TopKTable } from '../src/pipeline/top-k.js'
 import type { Log } from '../src/log/index.js'
-import { resolveSettings } from '../src/settings/index.js'
+import { pageAddressDefault, parseAddress, resolveSettings } from '../src/settings/index.js'
 import { demoSeed, documents, writeCorpus } from './corpus.js'
 import { queries as demoQueries, type DemoQuery } from './queries.js'
 import { found, teaches, teachingsOf, type Found } from './truth.js'
@@ -36,7 +40,10 @@ const bold = (text: string): string => (process.stdout.isTTY ? `\x1b[1m${text}\x
 
 const main = async (): Promise<void> => {
   const { values } = parseArgs({
-    options: { home: { type: 'string' }, log: { type: 'string' }, documents: { type: 'string' }, fresh: { type: 'boolean', default: false } },
+    options: {
+      home: { type: 'string' }, log: { type: 'string' }, documents: { type: 'string' }, fresh: { type: 'boolean', default: false },
+      serve: { type: 'boolean', default: false }, listen: { type: 'string', default: pageAddressDefault },
+    },
   })
   const home = values.home ?? join('.tributary', 'demo')
   const limit = values.documents === undefined ? undefined : Number(values.documents)
@@ -65,6 +72,8 @@ const main = async (): Promise<void> => {
   }
   await using log = await openLog(settings.score)
   const context = { log, progress, signal, now: () => Date.now() }
+  await using page = values.serve ? await servePage(settings.score, { address: parseAddress(values.listen), run }) : null
+  if (page !== null) console.log(`The live page: ${bold(page.url)}`)
   const stopped = (what: string): boolean => {
     if (!signal.aborted) return false
     console.log(`\nStopped while ${what}. "npm start" goes on from there.`)
@@ -93,18 +102,20 @@ const main = async (): Promise<void> => {
   if (stopped('scoring')) return
 
   await report(log)
-  const page = join(home, 'report.html')
-  shown(`report --run ${run} --out ${page} --force`)
-  await reportOf(log, await readRun(log, run), { home, out: page })
+  const reportFile = join(home, 'report.html')
+  shown(`report --run ${run} --out ${reportFile} --force`)
+  await reportOf(log, await readRun(log, run), { home, out: reportFile })
   console.log(`
 Done in ${((Date.now() - startedMs) / 1000).toFixed(0)} s. Everything lies in ${home}: the log (log/), the factors (factors/${factors}/), the
 cached query gradients (query-cache/) and the corpus (corpus/). Try next:
-  open ${page} (every figure of the paper beside this run's; \`npx tributary analyses --home ${home} --run ${run}\` prints them)
-  npx tributary serve --home ${home}   (the live page)
-  npx tributary topk --home ${home} --run ${run} --query slope-1 -k 10 --normed
+  open ${reportFile} (every figure of the paper beside this run's; \`npx tributary analyses --home ${home} --run ${run}\` prints them)
+${page === null ? `  npx tributary serve --home ${home}   (the live page)\n` : ''}  npx tributary topk --home ${home} --run ${run} --query slope-1 -k 10 --normed
   npx tributary topk --home ${home} --run ${run} --query slope-1 --bottom
   npx tributary scores --home ${home} --run ${run} --format npy --out scores
   npx tributary status --home ${home}`.replaceAll('slope-1', exampleQuery()))
+  if (page === null) return
+  console.log(`\nThe live page stays at ${bold(page.url)}; Ctrl-C ends it.`)
+  if (!signal.aborted) await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
 }
 
 const exampleQuery = (): string => demoQueries().find(({ task }) => task === 'slope')?.id ?? ''

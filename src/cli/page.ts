@@ -8,7 +8,7 @@ import { startWebServer, type WebServer } from '../web/index.js'
 export interface PageOptions {
   readonly address: Address
   /** /metrics, /healthz, /readyz. */
-  readonly others: Hono
+  readonly others?: Hono
   /** The run that the page opens with; absent: the newest. */
   readonly run?: string
 }
