@@ -27,7 +27,7 @@ export interface Watching extends AsyncDisposable {
 export const watching = async (settings: GlobalSettings & WatchedSettings & { readonly serve?: boolean }, work: Work, progress: Progress): Promise<Watching> => {
   const level = settings.logLevel ?? levelOfDebug(process.env.TRIBUTARY_DEBUG) ?? (settings.logFormat === 'json' ? 'info' : 'warn')
   const log = logger({
-    level, format: settings.logFormat, fields: { pid: process.pid, ...work },
+    level, format: settings.logFormat, fields: { pid: process.pid, pipeline: work.pipeline, ...(work.run === '' ? {} : { run: work.run }) },
     // Above the bar where there is one; --quiet silences progress, not the log.
     write: settings.quiet || settings.logFormat === 'json' ? (line) => void process.stderr.write(`${line}\n`) : (line) => progress.log(line),
   })
