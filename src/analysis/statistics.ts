@@ -197,7 +197,7 @@ export const drawnAtLeast = (hits: number, urn: { readonly total: number; readon
  */
 export const weightedMarksP = (
   weights: Float64Array, observed: number,
-  { total, marked }: { readonly total: number; readonly marked: number }, uniform: () => number, draws = 1999,
+  { total, marked }: { readonly total: number; readonly marked: number }, uniform: () => number, draws = 9999,
 ): number => {
   const share = marked / total
   let [sum, squares] = [0, 0]
