@@ -3,6 +3,7 @@ import type { Hono } from 'hono'
 import type { Address } from '../monitor/index.js'
 import { openLogForReading } from '../pipeline/home.js'
 import type { GlobalSettings } from '../settings/index.js'
+import { analyseBeside } from './analyse-beside.js'
 import { startWebServer, type WebServer } from '../web/index.js'
 
 export interface PageOptions {
@@ -18,7 +19,7 @@ export const servePage = async (settings: GlobalSettings, { address, others, run
   const log = await openLogForReading(settings)
   try {
     const server = await startWebServer({
-      log, ...address, others, run,
+      log, ...address, others, run, analyse: analyseBeside(settings),
       onBug: (error) => void process.stderr.write(`the live page: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`),
     })
     return {

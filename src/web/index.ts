@@ -4,6 +4,7 @@
  * topics, and whatever a document holds is shown as text and never becomes code.
  */
 export { apiRoutes, webApp, type AppOptions } from './app.js'
+export { AnalysesDesk, type Analyse, type AnalysesResult } from './analyses-desk.js'
 export { openApi } from './openapi.js'
 export type { ApiParts, Explain, ExplainRequest, Explanation } from './parts.js'
 export { startWebServer, type WebServer, type WebServerOptions } from './server.js'

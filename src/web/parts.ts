@@ -3,6 +3,7 @@ import type { Log } from '../log/index.js'
 import type { RunQuery, RunRecord } from '../settings/index.js'
 import { readRun } from '../pipeline/runs.js'
 import { HttpProblem } from './problem.js'
+import type { AnalysesDesk } from './analyses-desk.js'
 import type { LogWatch } from './watch.js'
 
 /** A document's influence on one query, term by term (docs/method.md §6). */
@@ -36,6 +37,8 @@ export interface ApiParts {
   readonly run?: string
   /** Absent: this server computes nothing. */
   readonly explain?: Explain
+  /** Absent: none are computed for it. */
+  readonly analyses?: AnalysesDesk
 }
 
 /** The record of a run. @throws HttpProblem 404 */

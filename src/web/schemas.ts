@@ -174,6 +174,21 @@ export const explanation = z.object({
   layers: z.array(z.object({ layer: z.string(), term: z.number() })),
 })
 
+const cells = z.record(z.string(), z.union([z.string(), z.number(), z.null()]))
+export const analyses = z.object({
+  run: z.string(),
+  documents: count.describe('documents that the figures are over'),
+  lag: count,
+  findings: z.array(z.object({
+    number: count, kind: z.enum(['raw', 'normed']), hypothesis: z.string(), verdict: z.string(), rule: z.string(), numbers: z.array(z.string()), paper: z.array(z.string()),
+  })).describe("the paper's findings as hypotheses, with this run's verdict"),
+  figures: z.array(z.object({
+    name: z.string(), by: z.enum(['raw', 'normed']), title: z.string(), shows: z.string(), reading: z.string(), paper: z.array(z.string()), remarks: z.array(z.string()),
+    tables: z.array(z.object({ id: z.string(), title: z.string(), rows: z.array(cells) })),
+  })),
+})
+export const analysesAnswer = analyses.extend({ isCurrent: z.boolean().describe('false: documents have come since it was computed; ask again') })
+
 export const status = z.object({
   version: z.string(),
   topics: z.array(z.object({ topic: z.string(), partitions: count, records: count, ends: z.array(count) })),
@@ -181,4 +196,5 @@ export const status = z.object({
   deadLetters: count,
   run: z.string().nullable().describe('the run to begin with'),
   canExplain: z.boolean(),
+  canAnalyse: z.boolean(),
 })

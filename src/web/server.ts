@@ -6,6 +6,7 @@ import { packageRoot } from '../base/index.js'
 import type { Log } from '../log/index.js'
 import { listen, type Address } from '../monitor/index.js'
 import { webApp } from './app.js'
+import { AnalysesDesk, type Analyse } from './analyses-desk.js'
 import type { Explain } from './parts.js'
 import { LogWatch } from './watch.js'
 
@@ -15,6 +16,7 @@ export interface WebServerOptions extends Address {
   /** The run that the page opens with; absent: the newest. */
   readonly run?: string
   readonly explain?: Explain
+  readonly analyse?: Analyse
   /** Served beside: /metrics, /healthz, /readyz. */
   readonly others?: Hono
   /** Told of errors that nobody meant. */
@@ -32,11 +34,12 @@ export interface WebServer extends AsyncDisposable {
 
 /** Starts to answer. @throws UserError if the address cannot be had */
 export const startWebServer = async (options: WebServerOptions): Promise<WebServer> => {
-  const { log, host, port, now = Date.now, everyMs = 500, onBug, run, explain, others } = options
+  const { log, host, port, now = Date.now, everyMs = 500, onBug, run, explain, analyse, others } = options
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { readonly version: string }
   const closing = new AbortController()
   const watch = new LogWatch(log, { now, everyMs })
-  const app = webApp({ log, watch, now, version, run, explain, others, onBug, listenHost: host, throttleMs: everyMs, signal: closing.signal })
+  const analyses = analyse === undefined ? undefined : new AnalysesDesk(analyse, { now, signal: closing.signal })
+  const app = webApp({ log, watch, now, version, run, explain, analyses, others, onBug, listenHost: host, throttleMs: everyMs, signal: closing.signal })
   const server = await listen(app, { host, port })
   return {
     port: server.port,

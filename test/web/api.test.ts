@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { get as httpGet } from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import { keyOf, type Log } from '../../src/log/index.js'
-import { LogWatch, apiRoutes, startWebServer, type Explain, type WebServer } from '../../src/web/index.js'
+import { AnalysesDesk, LogWatch, apiRoutes, startWebServer, type Analyse, type Explain, type WebServer } from '../../src/web/index.js'
 import { liveQuery, liveRun, noBugs, readingLog, someDocuments, type GivenDocument, type LiveRun } from './live-run.js'
 
 const queries = [liveQuery('Ashnia'), liveQuery('Beldia', { informationNats: 0 }), liveQuery('sum', { group: 'reasoning', task: 'sums', answer: '8' })]
@@ -11,6 +11,8 @@ const documents: readonly GivenDocument[] = [
   { id: 'eight', text: 'It is 18, or 8.5, but 4 + 4 = 8.', influence: [50, 40, 30], gradientNorm: 10 },
   { id: 'not eight', text: 'It is 18, or 8.5.', influence: [49, -50, 29] },
 ]
+
+const analyse: Analyse = (run) => Promise.resolve({ run, documents: 62, lag: 5, findings: [], figures: [] })
 
 describe('the API', () => {
   let run: LiveRun
@@ -33,7 +35,7 @@ describe('the API', () => {
       },
     }])
     log = await readingLog(run.home)
-    server = await startWebServer({ log, host: '127.0.0.1', port: 0, everyMs: 20, onBug: (bug) => bugs.push(bug), explain })
+    server = await startWebServer({ log, host: '127.0.0.1', port: 0, everyMs: 20, onBug: (bug) => bugs.push(bug), explain, analyse })
   })
   after(async () => {
     await server[Symbol.asyncDispose]()
@@ -155,7 +157,7 @@ describe('the API', () => {
 
   test('every answer is as its description says', async () => {
     const watch = new LogWatch(log, { now: Date.now, everyMs: 20 })
-    const routes = apiRoutes({ log, watch, now: Date.now, version: '0', explain })
+    const routes = apiRoutes({ log, watch, now: Date.now, version: '0', explain, analyses: new AnalysesDesk(analyse, { now: Date.now, signal: new AbortController().signal }) })
     const given: Readonly<Record<string, Record<string, string>>> = { table: { query: 'sum' }, curves: { query: 'sum' }, explain: { query: 'sum', partition: '0', offset: '0' } }
     const { paths } = await get<{ openapi: string; paths: Record<string, unknown> }>('/openapi.json')
     for (const { name, path, params, result } of routes) {
@@ -227,4 +229,32 @@ test('a server that computes nothing says so', async () => {
   const response = await fetch(`${server.url}/api/runs/live/explain?query=q&partition=0&offset=0`)
   assert.equal(response.status, 501)
   assert.equal(((await (await fetch(`${server.url}/api/status`)).json()) as { canExplain: boolean }).canExplain, false)
+})
+
+test('analyses are computed one at a time, kept while nothing comes, and told as behind when something has', async () => {
+  let nowMs = 0
+  const asked: string[] = []
+  const ends: (() => void)[] = []
+  const desk = new AnalysesDesk((run) => new Promise((resolve) => {
+    asked.push(run)
+    ends.push(() => resolve(`${run} ${asked.length}`))
+  }), { now: () => nowMs, signal: new AbortController().signal })
+  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+  const [first, same, other] = [desk.get('a', '1'), desk.get('a', '1'), desk.get('b', '1')]
+  await turn()
+  assert.deepEqual(asked, ['a'], 'the second run waits, the same one is asked for once')
+  ends[0]()
+  assert.deepEqual([await first, await same], [{ result: 'a 1', isCurrent: true }, { result: 'a 1', isCurrent: true }])
+  await turn()
+  ends[1]()
+  assert.deepEqual(await other, { result: 'b 2', isCurrent: true })
+  assert.deepEqual(await desk.get('a', '2'), { result: 'a 1', isCurrent: false })
+  await turn()
+  assert.equal(asked.length, 2, 'not again so soon')
+  nowMs = 60_000
+  assert.deepEqual(await desk.get('a', '2'), { result: 'a 1', isCurrent: false }, 'what is there is told while the next is computed')
+  await turn()
+  ends[2]()
+  await turn()
+  assert.deepEqual(await desk.get('a', '2'), { result: 'a 3', isCurrent: true })
 })

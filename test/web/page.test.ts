@@ -25,6 +25,15 @@ const explain: Explain = ({ query }) => Promise.resolve({
   score: 1.5, tokens: [{ text: 'The', term: 2 }, { text: ' <u>river', term: -1 }, { text: ' flows', term: 0.5 }], layers: [{ layer: `mlp.0 for ${query.id}`, term: 1 }, { layer: 'mlp.1', term: 0.5 }],
 })
 
+const figure = {
+  title: 'Sources <b>', shows: 'it shows', reading: 'read it so', paper: ['they found'], remarks: ['n = 31'],
+  tables: [{ id: 'table', title: 'Shares', rows: Array.from({ length: 20 }, (_, i) => ({ source: `<i>${i}`, share: i / 3, n: i })) }],
+}
+const analyses = {
+  run: 'live', documents: 31, lag: 0, figures: [{ ...figure, name: 'sources', by: 'normed' }, { ...figure, name: 'sources', by: 'raw', title: 'Raw sources' }],
+  findings: [{ number: 1, kind: 'normed', hypothesis: 'Procedures correlate.', verdict: 'not seen', rule: 'p < 0.05', numbers: ['r = 0.1'], paper: ['r = 0.9'] }],
+}
+
 describe('the live page', { skip, timeout: 300_000 }, () => {
   let browser: Browser
   let run: LiveRun
@@ -34,7 +43,7 @@ describe('the live page', { skip, timeout: 300_000 }, () => {
 
   const serve = async (port: number): Promise<void> => {
     log = await readingLog(run.home)
-    server = await startWebServer({ log, host: '127.0.0.1', port, everyMs: 50, onBug: noBugs, explain })
+    server = await startWebServer({ log, host: '127.0.0.1', port, everyMs: 50, onBug: noBugs, explain, analyse: () => Promise.resolve(analyses) })
   }
   const unserve = async (): Promise<void> => {
     await server[Symbol.asyncDispose]()
@@ -164,6 +173,19 @@ describe('the live page', { skip, timeout: 300_000 }, () => {
     })
   })
 
+  test('tells the analyses: findings, words and tables', async () => {
+    await withPage('#/runs/live/analyses', async (page) => {
+      await page.getByText('Procedures correlate.').waitFor()
+      await page.getByRole('heading', { name: 'Sources <b>' }).waitFor()
+      assert.equal(await page.locator('#table tbody tr').count(), 12)
+      await page.getByRole('button', { name: 'All 20 rows' }).click()
+      assert.equal(await page.locator('#table tbody tr').count(), 20)
+      assert.equal(await page.locator('#table i').count(), 0)
+      await page.getByText('Raw', { exact: true }).click()
+      await page.getByRole('heading', { name: 'Raw sources' }).waitFor()
+    })
+  })
+
   test('shows progress, dead letters and what the run is', async () => {
     await withPage('#/runs/live/progress', async (page) => {
       await page.locator('svg.chart').waitFor()
@@ -221,10 +243,9 @@ describe('the live page', { skip, timeout: 300_000 }, () => {
     })
   })
 
-  const [{ partition, offset }] = [{ partition: 0, offset: 0 }]
   const views = [
-    ['tables', '#/runs/live/tables', 'table.ranks tbody tr'], ['patterns', '#/runs/live/patterns', 'canvas'], ['search', '#/runs/live/search?search=rivers', '.hits li'],
-    ['progress', '#/runs/live/progress', '.letters li'], ['document', `#/runs/live/documents/${partition}/${offset}?query=sum&explain=yes`, '.tokens'],
+    ['tables', '#/runs/live/tables', 'table.ranks tbody tr'], ['patterns', '#/runs/live/patterns', 'canvas'], ['analyses', '#/runs/live/analyses', '#figure-sources'], ['search', '#/runs/live/search?search=rivers', '.hits li'],
+    ['progress', '#/runs/live/progress', '.letters li'], ['document', '#/runs/live/documents/0/0?query=sum&explain=yes', '.tokens'],
   ] as const
   for (const [name, hash, shown] of views)
     for (const colorScheme of ['light', 'dark'] as const)

@@ -13,6 +13,7 @@
 /** @typedef {Infer<Schemas['deadLetters']>} DeadLetters */
 /** @typedef {Infer<Schemas['correlation']>} Correlation */
 /** @typedef {Infer<Schemas['curves']>} Curves */
+/** @typedef {Infer<Schemas['analysesAnswer']>} Analyses */
 /** @typedef {Infer<Schemas['explanation']>} Explanation */
 /** @typedef {{ queries: string[] | null, moments: boolean, deadLetters: boolean }} Changed */
 /** @typedef {Progress & { changed: Changed }} ProgressEvent */

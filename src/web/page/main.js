@@ -3,6 +3,7 @@ import { get, listen } from './api.js'
 import { byId, fill, h, problemBox } from './dom.js'
 import { count, duration, rate } from './format.js'
 import { address, here } from './route.js'
+import { analysesView } from './views/analyses.js'
 import { documentView } from './views/document.js'
 import { patternsView } from './views/patterns.js'
 import { progressView } from './views/progress.js'
@@ -24,6 +25,7 @@ import { tablesView } from './views/tables.js'
  * @property {readonly import('./api.js').Query[]} queries
  * @property {Place} place
  * @property {boolean} canExplain
+ * @property {boolean} canAnalyse
  * @property {() => ProgressEvent | undefined} progress
  */
 
@@ -31,13 +33,14 @@ import { tablesView } from './views/tables.js'
 const views = {
   tables: { title: 'Tables', isListed: true, show: tablesView },
   patterns: { title: 'Patterns', isListed: true, show: patternsView },
+  analyses: { title: 'Analyses', isListed: true, show: analysesView },
   search: { title: 'Documents', isListed: true, show: searchView },
   progress: { title: 'Progress', isListed: true, show: progressView },
   documents: { title: 'Document', isListed: false, show: documentView },
 }
 
 const [main, strip, live, picker, nav] = [byId('main'), byId('strip'), byId('live'), byId('run'), byId('views')]
-/** What is watched. @type {{ run: string, queries: readonly import('./api.js').Query[], canExplain: boolean, end: () => void } | undefined} */
+/** What is watched. @type {{ run: string, queries: readonly import('./api.js').Query[], canExplain: boolean, canAnalyse: boolean, end: () => void } | undefined} */
 let watched
 /** @type {ProgressEvent | undefined} */
 let progress
@@ -93,7 +96,7 @@ const watch = async (/** @type {string} */ run, /** @type {import('./api.js').St
       if (shown?.run === run) shown.view.onEvent?.(event)
     },
   })
-  watched = { run, queries, canExplain: status.canExplain, end }
+  watched = { run, queries, canExplain: status.canExplain, canAnalyse: status.canAnalyse, end }
   return watched
 }
 
@@ -108,7 +111,7 @@ const show = async () => {
     const run = place.run ?? status?.run ?? undefined
     if (run === undefined) return showNothing()
     if (place.run === undefined) return location.replace(address(run, 'tables'))
-    const { queries, canExplain } = status === undefined && watched !== undefined ? watched : await watch(run, /** @type {import('./api.js').Status} */ (status))
+    const { queries, canExplain, canAnalyse } = status === undefined && watched !== undefined ? watched : await watch(run, /** @type {import('./api.js').Status} */ (status))
     if (mine !== turn) return
     if (status !== undefined) showRuns(status, run)
     const known = Object.hasOwn(views, place.view) ? place.view : 'tables'
@@ -117,7 +120,7 @@ const show = async () => {
     const isFirst = shown === undefined
     fill(main)
     document.title = `${views[known].title} · ${run} · tributary`
-    shown = { name: place.view, run, view: views[known].show({ root: main, run, queries, place, canExplain, progress: () => progress }) }
+    shown = { name: place.view, run, view: views[known].show({ root: main, run, queries, place, canExplain, canAnalyse, progress: () => progress }) }
     if (!isFirst) main.focus({ preventScroll: true })
     if (!isFirst) scrollTo(0, 0)
   } catch (error) {

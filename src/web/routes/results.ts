@@ -83,6 +83,19 @@ export const resultRoutes = (parts: ApiParts): readonly Route[] => {
       },
     }),
     route({
+      path: '/runs/{run}/analyses', name: 'analyses', summary: "The papers' figures of a run, as of when they were computed last",
+      description: 'The first request waits until they are computed; later ones get the newest that there is, and whether it is of now.',
+      params: schemas.runParam, query: {}, result: schemas.analysesAnswer,
+      handle: async ({ params }) => {
+        const { analyses, watch } = parts
+        if (analyses === undefined) throw new HttpProblem(501, 'this server computes no analyses', { fix: `tributary analyses --run ${params.run}` })
+        await runOf(parts, params.run)
+        await watch.look()
+        const { result, isCurrent } = await analyses.get(params.run, (await watch.progress(params.run)).id)
+        return { ...schemas.analyses.parse(result), isCurrent }
+      },
+    }),
+    route({
       path: '/runs/{run}/curves', name: 'curves', summary: 'How scores fall with rank, as far as the tables reach',
       params: schemas.runParam,
       query: { query: schemas.queryList(curvesMax).describe('ids of queries; repeat it for each'), ...schemas.sideQuery },

@@ -45,7 +45,7 @@ export const runRoutes = (parts: ApiParts): readonly Route[] => {
         const deadLetters = topics.find(({ topic }) => topic === 'dead-letters')?.records ?? 0
         const runs = await runsOf(log)
         const run = runs.find((one) => one.run === parts.run)?.run ?? runs[0]?.run ?? null
-        return { version, topics, runs, deadLetters, run, canExplain: parts.explain !== undefined }
+        return { version, topics, runs, deadLetters, run, canExplain: parts.explain !== undefined, canAnalyse: parts.analyses !== undefined }
       },
     }),
     route({
