@@ -23,7 +23,7 @@ export const basisInputs = (name: string, basis: Basis): Readonly<Record<string,
 
 export const basisTensors = (name: string, basis: Basis): Readonly<Record<string, TensorData>> =>
   Object.fromEntries(
-    basis.blocks.map(({ size, vectors }, b) => [`${name}.${b}`, { type: 'float32', shape: [size, size], data: Float32Array.from(vectors) }]),
+    basis.blocks.map(({ size, vectors }, b) => [`${name}.${b}`, { type: 'float32', shape: [size, size], data: vectors.slice() }]),
   )
 
 /** x Q over the last axis: [.., width] → [.., width]; `back`: x Qᵀ, out of the basis. */

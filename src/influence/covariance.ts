@@ -31,11 +31,13 @@ const bound = (width: number, i: number): number => Math.floor((width * i) / blo
 
 /** Sums Σ_t over real tokens, in block rows, as the program's float64 accumulators. */
 export const covarianceProgram = (
-  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], { empirical }: { readonly empirical: boolean },
+  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[],
+  { empirical, context }: { readonly empirical: boolean; readonly context?: number },
 ): ProgramSpec => ({
   name: 'covariances',
   inputs: { ...fitInputs(empirical), ...realInputs },
   weights,
+  tokensMax: context,
   accumulate: Object.fromEntries(
     covarianceShapes(tracked).flatMap(({ name, width, count }): [string, number[]][] => [
       ...Array.from({ length: blockRows(width) }, (_, i): [string, number[]] => [`${name}/${i}`, [bound(width, i + 1) - bound(width, i), width - bound(width, i)]]),

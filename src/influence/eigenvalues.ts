@@ -39,6 +39,7 @@ export const eigenvalueProgram = (
     ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis))),
   },
   weights,
+  tokensMax: context,
   accumulate: Object.fromEntries(tracked.map((layer) => [`L/${layer.name}`, [layer.outputs, inputWidth(layer)]])),
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
     const result: Record<string, T> = {}

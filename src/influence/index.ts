@@ -8,6 +8,7 @@ export { basisInputs, basisTensors, blockBounds, rotate, type Basis } from './ba
 export { batchTensors, paddedLength, type Sequence } from './batch.js'
 export { covarianceOf, covarianceProgram, covarianceShapes, type CovarianceShape } from './covariance.js'
 export { boundBases, eigenvalueProgram, type Bases } from './eigenvalues.js'
+export { documentTerms, explainProgram, tokenTerms, type ScoreTerms } from './explain-program.js'
 export {
   dampingOf, hashFactors, inputFile, layerFile, openFactors, readBasis, readManifest, strategyParts, writeBasis, writeEigenvalues, writeManifest,
   type Damping, type FactorManifest, type FactorSet, type LayerFactors, type Strategy,

@@ -94,8 +94,13 @@ const layerPreconditioner = (
   const [O, I] = [layer.outputs, inputWidth(layer)]
   const shape = `${O}×${I} in ${basisS?.blocks.length ?? 0} and ${basisA?.blocks.length ?? 0} blocks`
   // Without damping, what no document has any gradient in counts for nothing, rather than for infinity times nothing.
-  const inverse = Float32Array.from(factors.eigenvalues, (value) => (value + lambda > 0 ? 1 / (value + lambda) : 0))
+  const { eigenvalues } = factors
+  const inverse = new Float32Array(eigenvalues.length)
+  for (let at = 0; at < inverse.length; at++) inverse[at] = eigenvalues[at] + lambda > 0 ? 1 / (eigenvalues[at] + lambda) : 0
   const roots = { S: rootsOf(basisS, O), A: rootsOf(basisA, I) }
+  /** S^½ ⊙ inverse ⊙ A^½: what turns G̃ into M. */
+  const weights = new Float32Array(inverse.length)
+  for (let o = 0; o < O; o++) for (let i = 0; i < I; i++) weights[o * I + i] = inverse[o * I + i] * roots.S[o] * roots.A[i]
   const group = Math.max(1, Math.floor(groupBytes / (O * I * 4)))
 
   // What every program here is bound to, and gradients of a group of queries.
@@ -103,6 +108,7 @@ const layerPreconditioner = (
     ...(basisS === null ? {} : basisInputs('QS', basisS)),
     ...(basisA === null ? {} : basisInputs('QA', basisA)),
     inverse: { type: 'float32', shape: [O, I] },
+    weights: { type: 'float32', shape: [O, I] },
     rootS: { type: 'float32', shape: [O, 1] },
     rootA: { type: 'float32', shape: [1, I] },
   }
@@ -110,16 +116,17 @@ const layerPreconditioner = (
     ...(basisS === null ? {} : basisTensors('QS', basisS)),
     ...(basisA === null ? {} : basisTensors('QA', basisA)),
     inverse: float([O, I], inverse.slice()),
+    weights: float([O, I], weights.slice()),
     rootS: float([O, 1], roots.S.slice()),
     rootA: float([1, I], roots.A.slice()),
   })
   const gradientInputs = { delta: { type: 'float32', shape: ['G', 'T', O] }, input: { type: 'float32', shape: ['G', 'T', I] } } as const
-  const into = <T>(ops: Ops<T>, value: (name: string) => T): T => {
+  /** G̃ ⊙ an elementwise weight, in the eigenbasis: [G, O, I'] */
+  const into = <T>(ops: Ops<T>, value: (name: string) => T, weight: 'inverse' | 'weights'): T => {
     const d = basisS === null ? value('delta') : rotate(ops, value('delta'), basisS, (b) => value(`QS.${b}`))
     const a = basisA === null ? value('input') : rotate(ops, value('input'), basisA, (b) => value(`QA.${b}`))
-    return ops.mul(ops.matmul(d, a, { transA: true }), value('inverse')) // [G, O, I'], Q̃ in the eigenbasis
+    return ops.mul(ops.matmul(d, a, { transA: true }), value(weight))
   }
-  const weighted = <T>(ops: Ops<T>, value: (name: string) => T): T => ops.mul(ops.mul(into(ops, value), value('rootS')), value('rootA'))
   /** [.., O, r] and [.., I', r] out of the metric and out of the eigenbasis. */
   const outS = <T>(ops: Ops<T>, x: T, value: (name: string) => T): T => {
     const plain = ops.div(x, value('rootS'))
@@ -147,7 +154,7 @@ const layerPreconditioner = (
     const width = sketchWidth(rank, O, I)
     const kept = Math.min(rank, width)
     const program = await programFor(`sketch ${width}`, { ...gradientInputs, omega: { type: 'float32', shape: [I, width] } }, (ops, value) =>
-      sketch(ops, weighted(ops, value), value('omega'), width),
+      sketch(ops, into(ops, value, 'weights'), value('omega'), width),
     )
     await program.bind({ omega: float([I, width], sketchMatrix(I, width, seed)) })
     const sketches = []
@@ -166,7 +173,7 @@ const layerPreconditioner = (
 
     dense: async (queries) => {
       const program = await programFor('dense', gradientInputs, (ops, value) => {
-        const inside = into(ops, value)
+        const inside = into(ops, value, 'inverse') // Q̃ in the eigenbasis
         const left = basisS === null ? inside : turn(ops, inside, basisS, (b) => value(`QS.${b}`)) // Q_S X
         return { Q: basisA === null ? left : rotate(ops, left, basisA, (b) => value(`QA.${b}`), { back: true }) } // X Q_Aᵀ
       })
@@ -217,7 +224,7 @@ const layerPreconditioner = (
       const [kO, kI] = widths
       const space = { P: { type: 'float32', shape: [O, kO] }, R: { type: 'float32', shape: [I, kI] } } as const
       const project = await programFor(`project ${kO} ${kI}`, { ...gradientInputs, ...space }, (ops, value) => ({
-        C: ops.matmul(ops.matmul(value('P'), weighted(ops, value), { transA: true }), value('R')),
+        C: ops.matmul(ops.matmul(value('P'), into(ops, value, 'weights'), { transA: true }), value('R')),
       }))
       await project.bind({ P: float([O, kO], P.slice()), R: float([I, kI], R.slice()) })
       const c = new Float32Array(queries.length * kO * kI)

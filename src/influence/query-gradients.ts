@@ -22,10 +22,13 @@ export interface QueryGradient {
   readonly layers: ReadonlyMap<string, QueryLayerGradient>
 }
 
-export const queryProgram = (model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[]): ProgramSpec => ({
+export const queryProgram = (
+  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], { tokensMax }: { readonly tokensMax?: number } = {},
+): ProgramSpec => ({
   name: 'query gradients',
   inputs: sequenceInputs,
   weights,
+  tokensMax,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
     const { loss, layers } = batchGradients(ops, model, tracked, value, weight)
     const outputs: Record<string, T> = { loss }

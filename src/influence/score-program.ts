@@ -10,10 +10,12 @@ import { joins, type JoinKind, type JoinShape } from './joins.js'
 
 export const scoreProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], kind: JoinKind, shape: JoinShape,
+  { tokensMax }: { readonly tokensMax?: number } = {},
 ): ProgramSpec => ({
   name: `scoring (${kind} join)`,
   inputs: Object.assign({ ...sequenceInputs }, ...tracked.map((layer) => joins[kind].inputs(layer, shape))) as ProgramSpec['inputs'],
   weights,
+  tokensMax,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
     let sums: { readonly scores?: T; readonly squares?: T } = {}
     // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.

@@ -77,7 +77,7 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   if (manifest.stage === 'covariances') {
     if (parts.bases) {
       context.observer?.quiet('compile')
-      await using program = await engine.compile(covarianceProgram(checkpoint.model, checkpoint.tensors, tracked, settings))
+      await using program = await engine.compile(covarianceProgram(checkpoint.model, checkpoint.tensors, tracked, { empirical: settings.empirical, context: manifest.settings.context }))
       const done = await pass(program, 'covariances', ['real', labels])
       add(total, done)
       if (!done.finished) return result(false, total, done.left)

@@ -79,7 +79,7 @@ export const prepareGradients = async (queries: readonly RunQueryTokens[], parts
   observer.cache({ kind: 'gradients', hits: queries.length - missing.length, misses: missing.length })
   if (missing.length > 0) {
     const compiled = observer.time('compile')
-    await using program = await engine.compile(queryProgram(checkpoint.model, checkpoint.tensors, factors.layers))
+    await using program = await engine.compile(queryProgram(checkpoint.model, checkpoint.tensors, factors.layers, { tokensMax: Math.max(...missing.map(({ tokens }) => tokens.length)) }))
     compiled()
     for (const [at, query] of missing.entries()) {
       signal.throwIfAborted()

@@ -6,14 +6,15 @@ import { uniformAt } from '../base/index.js'
 import { joinCost, scoreBatch, scoreProgram } from '../influence/index.js'
 import { keyOf, type InfluenceValue, type Log, type LogRecord, type NewRecord, type TableRowValue } from '../log/index.js'
 import type { Accuracy, RunRecord, ScoreSettings } from '../settings/index.js'
-import { RunningTables, type QueryTables, type Row } from '../table/index.js'
+import type { Row } from '../table/index.js'
 import type { Engine } from '../tensor/index.js'
 import type { BegunRun } from './begin-run.js'
 import type { Progress } from './context.js'
+import { mergedTables, scoredAgainst } from './merged-tables.js'
 import { batchesByTokens } from './operators/batch-by-tokens.js'
 import { isPiece, piecesOf, type Piece } from './operators/to-pieces.js'
-import { rowOf } from './partition-state.js'
 import { prepareQueries, type RunQueryTokens } from './prepare.js'
+import { readRun } from './runs.js'
 import { scoredAtOnceMax } from './score-batches.js'
 
 export interface RescoreParts {
@@ -31,16 +32,30 @@ const accuracyQueriesMax = 8
 /** The share of the run's memory that full-rank queries may take at a time. */
 const denseShare = 0.25
 
+/** Everything that follows the pass. Returns sentences for the reader; may be repeated: what is done is not done again. */
+export const finalise = async (parts: RescoreParts): Promise<readonly string[]> => [...(await measureAccuracy(parts)), ...(await rescore(parts))]
+
+/** Whether somebody has finalised the run as it is now. */
+export const isFinal = async ({ settings, begun: { record }, log }: RescoreParts): Promise<boolean> => {
+  if (record.join === 'dense') return true
+  if ((await readRun(log, record.run)).accuracy === undefined) return false
+  return settings.rescore === 0 || isRescored(log, record, await documentsScored(log, record))
+}
+
+const isRescored = async (log: Log, { run, queries }: RunRecord, scored: number): Promise<boolean> => {
+  const known = await log.latest('rescored', keyOf(run, ''))
+  return known.length === queries.length && known.every(({ value }) => value?.scored === scored)
+}
+
 /** Scores the first rows again and keeps them in `rescored`. Returns sentences for the reader. */
 export const rescore = async (parts: RescoreParts): Promise<readonly string[]> => {
   const { settings, begun, log, progress } = parts
   const { record, queries } = begun
   if (settings.rescore === 0) return []
   if (record.join === 'dense') return ['--rescore: the dense join is exact already']
-  const tables = await Promise.all(queries.map(({ value }) => mergedTables(log, record.run, value.id, settings)))
   const scored = await documentsScored(log, record)
-  const known = await log.latest('rescored', keyOf(record.run, ''))
-  if (known.length === queries.length && known.every(({ value }) => value?.scored === scored)) return []
+  if (await isRescored(log, record, scored)) return []
+  const tables = await Promise.all(queries.map(async ({ value }) => (await mergedTables(log, record.run, value.id)).tables))
   const groups = inGroups(queries, parts)
   let done = 0
   for (const group of groups) {
@@ -77,7 +92,8 @@ export const measureAccuracy = async (parts: RescoreParts): Promise<readonly str
   const { begun, log, settings } = parts
   const { record, queries } = begun
   if (record.join === 'dense') return []
-  if (record.accuracy !== undefined) return [sentence(record, record.accuracy)]
+  const { accuracy: known } = await readRun(log, record.run) // another worker may have measured it
+  if (known !== undefined) return [sentence(record, known)]
   const sample = await sampledInfluence(log, record.run, settings.seed)
   if (sample.length < 2) return []
   const count = Math.min(accuracyQueriesMax, queries.length, groupSize(parts))
@@ -140,7 +156,7 @@ const denseScores = async (
   const { checkpoint, factors, context, prepareParts } = begun
   const pieces = await piecesAt(places, log, begun, settings)
   const { tensors } = await prepareQueries(queries, { kind: 'dense', rank: 0 }, prepareParts, { keep: false })
-  await using program = await engine.compile(scoreProgram(checkpoint.model, checkpoint.tensors, factors.layers, 'dense', { queries: queries.length, rank: 0 }))
+  await using program = await engine.compile(scoreProgram(checkpoint.model, checkpoint.tensors, factors.layers, 'dense', { queries: queries.length, rank: 0 }, { tokensMax: context }))
   await program.bind(tensors)
   const exact = new Map<string, ExactScore>()
   const tokensMax = Math.max(settings.batchTokens, context)
@@ -181,16 +197,6 @@ const sampledInfluence = async (log: Log, run: string, seed: number): Promise<re
   return [...found.values()]
 }
 
-/** One query's tables over all partitions. */
-const mergedTables = async (log: Log, run: string, query: string, { k }: ScoreSettings): Promise<QueryTables> => {
-  const merged = new RunningTables({ queries: 1, k })
-  for (const { value } of await log.latest('tables', keyOf(run, query, ''))) {
-    if (value === undefined) continue
-    merged.mergeRows(0, { top: value.top.map(rowOf), bottom: value.bottom.map(rowOf), topNormed: value.topNormed.map(rowOf), bottomNormed: value.bottomNormed.map(rowOf) })
-  }
-  return merged.tables(0)
-}
-
 /** Documents (pieces) that the run has scored. */
-export const documentsScored = async (log: Log, { run, queries }: RunRecord): Promise<number> =>
-  (await log.latest('moments', keyOf(run, queries[0]?.id ?? '', ''))).reduce((sum, { value }) => sum + (value?.count ?? 0), 0)
+export const documentsScored = (log: Log, { run, queries }: RunRecord): Promise<number> =>
+  scoredAgainst(log, run, queries[0]?.id ?? '')

@@ -30,7 +30,7 @@ export const openScorer = async (
   const { model, tokenizer } = checkpoint
   observer.quiet('compile')
   const compiled = observer.time('compile')
-  const program = await engine.compile(scoreProgram(model, checkpoint.tensors, factors.layers, join.kind, { queries: queries.length, rank: join.rank }))
+  const program = await engine.compile(scoreProgram(model, checkpoint.tensors, factors.layers, join.kind, { queries: queries.length, rank: join.rank }, { tokensMax: context }))
   // Counted before they move to the engine.
   const boundBytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0)
   await program.bind(tensors)

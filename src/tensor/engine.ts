@@ -32,6 +32,8 @@ export interface ProgramSpec {
   /** Given with a run, or bound to the program beforehand. */
   readonly inputs: Readonly<Record<string, InputSpec>>
   readonly weights: ReadonlyMap<string, StoredTensor>
+  /** Tokens of the longest sequence, where known: how finely causal attention is worth being cut depends on it. */
+  readonly tokensMax?: number
   /** The computation. Called once (traced) or for every run (eager), with whatever handles the engine uses. */
   readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
   /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */

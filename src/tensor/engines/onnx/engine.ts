@@ -73,7 +73,7 @@ export const onnxEngine = ({ threads = availableParallelism(), ...options }: Onn
 /** The program as an ONNX model, and the folder its weights lie in. */
 const trace = (spec: ProgramSpec, options: OnnxOptions): { readonly model: Uint8Array; readonly folder: string | undefined; readonly nodes: number } => {
   const graph = new GraphBuilder()
-  const ops = onnxOps(graph, options)
+  const ops = onnxOps(graph, { attentionBlocks: attentionBlocksFor(spec.tokensMax), ...options })
   const values = new Map<string, Value>()
   for (const [name, { type, shape }] of Object.entries(spec.inputs)) values.set(name, graph.input(name, type, shape))
   const folders = new Set<string>()
@@ -93,6 +93,12 @@ const trace = (spec: ProgramSpec, options: OnnxOptions): { readonly model: Uint8
   }
   return { model: graph.build(outputs), folder: [...folders][0], nodes: graph.nodeCount }
 }
+
+/**
+ * Every block is a dozen nodes in each layer, and the time to make a session grows with the square of the nodes: of a
+ * model of 30 layers it is 4 times as long with 4 blocks as with 1.
+ */
+const attentionBlocksFor = (tokensMax = Infinity): number => (tokensMax <= 128 ? 1 : tokensMax <= 256 ? 2 : 4)
 
 const missing = (what: string): never => {
   throw new RangeError(what)
