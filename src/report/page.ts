@@ -103,7 +103,7 @@ const figurePart = (analysed: RunAnalyses, figure: Figure, kind: ScoreKind): Htm
   const charts = chartsOf(analysed, figure)
   return html`<div class="card"><h3>By ${kindWords[kind]}</h3>${list(figure.remarks)}
 ${charts.length === 0 ? '' : html`<div class="${figure.name === 'correlation' ? 'heat' : 'pair'}">${charts.map((chart) => html`<figure>${captionOf(chart)}${drawing(chart.svg)}</figure>`)}</div>`}
-${figure.tables.map((table) => tablePart(table, `by ${kind} influence`))}</div>`
+${figure.tables.map((table) => tablePart(table, `${figure.name} by ${kind} influence`))}</div>`
 }
 
 const captionOf = ({ id }: Chart): Html | '' => {

@@ -112,7 +112,7 @@ test('colours of text have WCAG AA contrast, light and dark', () => {
 
 const browserPath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((path) => existsSync(path))
 
-test('in a browser: nothing of the corpus is obeyed, nothing is fetched, axe finds nothing, phones need no scrolling aside', { skip: browserPath === undefined ? 'no Chromium is installed (apt-get install chromium)' : false, timeout: 120_000 }, async () => {
+test('in a browser: nothing of the corpus is obeyed, nothing is fetched, axe finds nothing, phones need no scrolling aside', { skip: browserPath === undefined ? 'no Chromium is installed (apt-get install chromium)' : false, timeout: 300_000 }, async () => {
   const browser: Browser = await chromium.launch({ executablePath: browserPath, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] })
   try {
     const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
