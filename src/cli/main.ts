@@ -24,6 +24,7 @@ import { reportCommand } from './report.js'
 import { serveCommand } from './serve.js'
 import { exitCodes } from './shell.js'
 import { statusCommand } from './status.js'
+import { sumCommand } from './sum.js'
 import { topkCommand } from './topk.js'
 
 const version = (): string =>
@@ -42,7 +43,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), topkCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), topkCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

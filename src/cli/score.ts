@@ -23,7 +23,10 @@ others, give another --run name.
       const { openLog } = await import('../pipeline/home.js')
       const { result, exitCode } = await runLong(settings, {
         pipeline: 'score', run: settings.run, open: () => openLog(settings),
-        work: async (context) => (await import('../pipeline/score.js')).score(settings, context),
+        work: async (context) =>
+          settings.checkpoints.length === 0
+            ? (await import('../pipeline/score.js')).score(settings, context)
+            : (await import('../pipeline/score-checkpoints.js')).scoreCheckpoints(settings, context),
       })
       await printWork(outputFor(settings), settings, result, {
         what: `run "${settings.run}"`, again: 'tributary score', next: `tributary topk --run ${settings.run}`,

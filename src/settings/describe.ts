@@ -5,6 +5,7 @@ const abouts: Readonly<Record<SectionName, string>> = {
   ingest: 'shards → documents',
   fit: 'documents → factors',
   score: 'documents → influence on the queries of a run',
+  sum: 'the scores of several runs → their weighted sum, a run of its own',
   topk: "a run's tables",
   scores: "a run's scores, as files",
   analyses: "the papers' figures of a run",

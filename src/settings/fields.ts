@@ -21,6 +21,7 @@ import type {
   ScoreSettings,
   ScoresSettings,
   ServeSettings,
+  SumSettings,
   TopkSettings,
   WatchedSettings,
 } from './settings.js'
@@ -197,6 +198,10 @@ export const scoreFields: Fields<ScoreSettings> = {
   ...watchedFields,
   run: runField,
   model: modelField,
+  checkpoints: {
+    kind: kinds.list('folders of checkpoints, each with =WEIGHT behind it or not'), argument: 'DIR=WEIGHT', fallback: [], fallbackAbout: 'none',
+    about: 'further checkpoints of the same training: a run for each (NAME.1, ...), --model the last, and their weighted sum as the run',
+  },
   queryModel: {
     kind: kinds.text('the folder of a Hugging Face checkpoint'), argument: 'DIR', fallback: null,
     fallbackAbout: 'that of --model', about: "checkpoint of the queries' gradients",
@@ -242,6 +247,18 @@ export const scoreFields: Fields<ScoreSettings> = {
     kind: kinds.list('names of groups'), argument: 'NAME', fallback: [], fallbackAbout: 'all',
     about: 'only the queries of these groups',
   },
+}
+
+export const sumFields: Fields<SumSettings> = {
+  ...globalFields,
+  ...watchedFields,
+  run: runField,
+  of: {
+    kind: kinds.list('names of runs, each with =WEIGHT behind it or not'), positional: true, argument: 'RUN=WEIGHT',
+    about: 'the runs to add up; a weight of 1 if none is given',
+  },
+  k: scoreFields.k,
+  commitEveryMs: commitEveryField(1_000, 'milliseconds between two commits; 0: after every batch'),
 }
 
 export const topkFields: Fields<TopkSettings> = {
@@ -311,7 +328,7 @@ export const exportFields: Fields<ExportSettings> = {
   ...globalFields,
   run: runField,
   format: { kind: kinds.choice('ruis-demo'), argument: 'FORMAT', fallback: 'ruis-demo', file: false, about: "ruis-demo: the form of the paper's published demo" },
-  out: { kind: kinds.text('a folder'), argument: 'DIR', about: 'folder to write' },
+  out: { kind: kinds.text('a path'), argument: 'DIR', about: 'folder to write' },
   rows: {
     kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', short: 'k', fallback: 100,
     about: 'documents: those among the first or last N of any query, raw or normed',
@@ -334,6 +351,7 @@ export const commandFields = {
   ingest: ingestFields,
   fit: fitFields,
   score: scoreFields,
+  sum: sumFields,
   topk: topkFields,
   scores: scoresFields,
   analyses: analysesFields,

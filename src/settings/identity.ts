@@ -11,7 +11,7 @@
  * | long, context | they say what is scored of a document |
  * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  *
- * Free: log, home and the paths of checkpoints (they may move), threads, memory (what `auto` chose is kept with the run),
+ * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
  * commitEveryMs, follow, serve, json, quiet, listen, logLevel, logFormat.
  */
 import { createHash } from 'node:crypto'

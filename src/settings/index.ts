@@ -40,6 +40,7 @@ export type {
   ScoresSettings,
   ServeSettings,
   Strategy,
+  SumSettings,
   TopkSettings,
   WatchedSettings,
 } from './settings.js'

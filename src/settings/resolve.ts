@@ -7,7 +7,7 @@ import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, typ
 import { readRunFile, showValue, type RunFile } from './run-file.js'
 import type {
   AnalysesSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, ServeSettings,
-  TopkSettings,
+  SumSettings, TopkSettings,
 } from './settings.js'
 import { UsageError } from './usage-error.js'
 
@@ -15,6 +15,7 @@ interface SettingsOf {
   readonly ingest: IngestSettings
   readonly fit: FitSettings
   readonly score: ScoreSettings
+  readonly sum: SumSettings
   readonly topk: TopkSettings
   readonly scores: ScoresSettings
   readonly analyses: AnalysesSettings

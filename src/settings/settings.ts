@@ -93,6 +93,8 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly run: string
   /** The checkpoint's folder: document gradients. */
   readonly model: string
+  /** Further checkpoints of the same training, `DIR` or `DIR=WEIGHT`: a run for each, and this one is their weighted sum. */
+  readonly checkpoints: readonly string[]
   /** The folder of the checkpoint of the queries; null: `model`. */
   readonly queryModel: string | null
   /** The name of the factor set. */
@@ -125,6 +127,15 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly queries: readonly string[]
   /** Names of groups of queries. A query counts if its id or its group is named. */
   readonly group: readonly string[]
+}
+
+/** A run that is the weighted sum of others. */
+export interface SumSettings extends GlobalSettings, WatchedSettings {
+  readonly run: string
+  /** The runs, `NAME` or `NAME=WEIGHT`. */
+  readonly of: readonly string[]
+  readonly k: number
+  readonly commitEveryMs: number
 }
 
 export interface TopkSettings extends GlobalSettings {
