@@ -1,0 +1,165 @@
+/**
+ * @file The parts of kafkajs 2.2.4 below its public face, with types of our own: connections, authentication, metadata
+ * and the requests of a broker. Its consumer and producer are not used (they hide offsets, heartbeats and the state of
+ * transactions). The only file that knows kafkajs's insides; test/log/kafka/internals.test.ts fails if they change.
+ */
+import { createRequire } from 'node:module'
+
+const require = createRequire(import.meta.url)
+
+/** The version whose insides these are; package.json may say no other. */
+export const KAFKAJS_VERSION = '2.2.4'
+
+export interface Encoder {
+  readonly buffer: Buffer
+  writeInt8(value: number): Encoder
+  writeInt16(value: number): Encoder
+  writeInt32(value: number): Encoder
+  writeInt64(value: number | bigint): Encoder
+  writeString(value: string): Encoder
+  writeBytes(value: Buffer): Encoder
+  writeArray(values: readonly unknown[]): Encoder
+}
+
+/** A request in the words of the protocol, for what kafkajs's own decoders do not give. */
+export interface WireRequest<Response> {
+  readonly request: { readonly apiKey: number; readonly apiVersion: number; readonly apiName: string; encode(): Promise<Encoder> }
+  readonly response: { decode(payload: Buffer): Promise<Response>; parse(response: Response): Promise<Response> }
+  readonly requestTimeout?: number | null
+}
+
+interface TopicPartitions {
+  readonly topic: string
+  readonly partitions: readonly number[]
+}
+
+/** kafkajs's Broker: one node. Each rejects with kafkajs's errors. */
+export interface Broker {
+  readonly nodeId: number | null
+  readonly versions: Readonly<Record<number, { readonly minVersion: number; readonly maxVersion: number }>> | null
+  readonly connectionPool: { send<Response>(request: WireRequest<Response>): Promise<Response>; readonly host: string; readonly port: number }
+  disconnect(): Promise<void>
+  metadata(topics: readonly string[]): Promise<{
+    readonly topicMetadata: readonly {
+      readonly topic: string
+      readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number; readonly replicas: readonly number[] }[]
+    }[]
+  }>
+  listOffsets(request: {
+    readonly replicaId: number
+    readonly isolationLevel: number
+    readonly topics: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[] }[]
+  }): Promise<{ readonly responses: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[] }>
+  produce(request: {
+    readonly topicData: readonly {
+      readonly topic: string
+      readonly partitions: readonly {
+        readonly partition: number
+        readonly firstSequence: number
+        readonly messages: readonly { readonly key: string; readonly value: Buffer | null; readonly timestamp: number; readonly headers: object }[]
+      }[]
+    }[]
+    readonly transactionalId: string
+    readonly producerId: string
+    readonly producerEpoch: number
+    readonly acks: number
+    readonly timeout: number
+  }): Promise<{ readonly topics: readonly { readonly topicName: string; readonly partitions: readonly { readonly partition: number; readonly baseOffset: string }[] }[] }>
+  initProducerId(request: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
+  addPartitionsToTxn(request: Transaction & { readonly topics: readonly TopicPartitions[] }): Promise<unknown>
+  addOffsetsToTxn(request: Transaction & { readonly groupId: string }): Promise<unknown>
+  txnOffsetCommit(request: Transaction & {
+    readonly groupId: string
+    readonly topics: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string; readonly metadata: null }[] }[]
+  }): Promise<unknown>
+  endTxn(request: Transaction & { readonly transactionResult: boolean }): Promise<unknown>
+  joinGroup(request: {
+    readonly groupId: string
+    readonly sessionTimeout: number
+    readonly rebalanceTimeout: number
+    readonly memberId: string
+    readonly groupProtocols: readonly { readonly name: string; readonly metadata: Buffer }[]
+  }): Promise<{
+    readonly generationId: number
+    readonly leaderId: string
+    readonly memberId: string
+    readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[]
+  }>
+  syncGroup(request: {
+    readonly groupId: string
+    readonly generationId: number
+    readonly memberId: string
+    readonly groupAssignment: readonly { readonly memberId: string; readonly memberAssignment: Buffer }[]
+  }): Promise<{ readonly memberAssignment: Buffer }>
+  heartbeat(request: { readonly groupId: string; readonly groupGenerationId: number; readonly memberId: string }): Promise<unknown>
+  leaveGroup(request: { readonly groupId: string; readonly memberId: string }): Promise<unknown>
+}
+
+interface Transaction {
+  readonly transactionalId: string
+  readonly producerId: string
+  readonly producerEpoch: number
+}
+
+/** kafkajs's Cluster: connections to all nodes, and who leads what. */
+export interface Cluster {
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  refreshMetadata(): Promise<void>
+  addMultipleTargetTopics(topics: readonly string[]): Promise<void>
+  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[]
+  findBroker(options: { readonly nodeId: number }): Promise<Broker>
+  findGroupCoordinator(options: { readonly groupId: string; readonly coordinatorType: number }): Promise<Broker>
+  readonly brokerPool: { findConnectedBroker(): Promise<Broker> }
+}
+
+export interface ClusterOptions {
+  readonly brokers: readonly string[]
+  readonly clientId: string
+  readonly ssl: object | undefined
+  readonly sasl: object | undefined
+  readonly connectionTimeout: number
+  readonly authenticationTimeout: number
+  readonly reauthenticationThreshold: number
+  readonly requestTimeout: number
+  readonly enforceRequestTimeout: boolean
+  readonly metadataMaxAge: number
+  readonly retry: { readonly retries: number; readonly initialRetryTime: number; readonly maxRetryTime: number }
+  readonly allowAutoTopicCreation: boolean
+  readonly maxInFlightRequests: null
+  readonly isolationLevel: number
+}
+
+const load = <Part>(path: string): Part => require(`kafkajs/src/${path}`) as Part
+
+const ClusterClass = load<new (options: ClusterOptions & { readonly logger: unknown; readonly socketFactory: unknown }) => Cluster>('cluster/index.js')
+const EncoderClass = load<new () => Encoder>('protocol/encoder.js')
+const socketFactory = load<() => unknown>('network/socketFactory.js')
+const { createLogger, LEVELS } = load<{
+  createLogger(options: { level: number; logCreator: () => (entry: unknown) => void }): unknown
+  LEVELS: { readonly NOTHING: number }
+}>('loggers/index.js')
+export const { MemberMetadata, MemberAssignment } = load<{
+  MemberMetadata: {
+    encode(value: { version: number; topics: readonly string[]; userData: Buffer }): Buffer
+    decode(buffer: Buffer): { readonly topics: readonly string[]; readonly userData: Buffer | null }
+  }
+  MemberAssignment: {
+    encode(value: { version: number; assignment: Readonly<Record<string, readonly number[]>>; userData: Buffer }): Buffer
+    decode(buffer: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null
+  }
+}>('consumer/assignerProtocol.js')
+/** An error code of the protocol as kafkajs's error, with its name in `type`. */
+export const { createErrorFromCode } = load<{ createErrorFromCode(code: number): Error }>('protocol/error.js')
+
+export const COORDINATOR = { group: 0, transaction: 1 } as const
+
+export const newEncoder = (): Encoder => new EncoderClass()
+
+/** kafkajs logs nothing: what goes wrong is thrown, and said once. */
+export const newCluster = (options: ClusterOptions): Cluster =>
+  new ClusterClass({
+    ...options,
+    socketFactory: socketFactory(),
+    logger: createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} }),
+  })
