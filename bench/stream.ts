@@ -15,6 +15,7 @@ import { open } from 'lmdb'
 import { normals, runId } from '../src/base/index.js'
 import { embeddedLog, keyOf, type Assignment, type Log, type NewRecord } from '../src/log/index.js'
 import type { Tokenizer } from '../src/model/index.js'
+import { ownership } from '../src/pipeline/ownership.js'
 import { scorePartitions } from '../src/pipeline/score-partitions.js'
 import type { Scorer } from '../src/pipeline/score-chunk.js'
 
@@ -78,7 +79,7 @@ const assignmentsOf = async (log: Log, run: string, release: AbortController): P
 
 const stream = async (log: Log): Promise<void> => {
   const release = new AbortController()
-  const { documents: done } = await scorePartitions(await assignmentsOf(log, 'stream', release), {
+  const { documents: done } = await scorePartitions(ownership(log.assignments(runId('stream'), { signal: release.signal })), {
     log, run: runId('stream'), queries: Array.from({ length: queries }, (_, q) => `query-${q}`), k: 100, scorer: nullScorer(), tokenizer: noTokenizer,
     options: { context: 512, long: 'truncate', vocabulary: 50_000 }, bounds: { tokensMax: 4096, sequencesMax: 16, lengthMax: 4096 }, follow: false,
     signal: new AbortController().signal, now: Date.now, commitEveryMs: 1000,

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { packageRoot } from '../base/index.js'
 import { openFactors, planJoin, type FactorSet, type JoinKind, type Plan } from '../influence/index.js'
-import type { QueryValue } from '../log/index.js'
+import type { Log, QueryValue, RunValue } from '../log/index.js'
 import { assertSameSettings, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
@@ -72,7 +72,10 @@ export const planScoring = ({ checkpoint, factors, queries, context }: ScoringPa
   )
 }
 
-/** Call with the run's partitions in hand: a run is begun by one worker. @throws UserError for whatever does not fit together */
+/**
+ * Several workers may begin a run at the same time: the record that is appended first is the run's, whoever wrote it.
+ * @throws UserError for whatever does not fit together
+ */
 export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, progress, signal, now, observer }: PipelineContext): Promise<BegunRun> => {
   const values = chooseQueries(await listQueries(log), settings)
   const parts = await openScoring(settings, values, engine, { progress, signal, observer })
@@ -80,13 +83,14 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
   const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
   const begun = { checkpoint, factors, queries, context, prepareParts }
 
-  const known = (await log.latest('runs', settings.run)).find(({ key }) => key === settings.run)?.value
-  if (known !== undefined) {
-    const record = parseRunRecord(settings.run, known.settings)
+  const goOn = async (value: RunValue): Promise<BegunRun> => {
+    const record = parseRunRecord(settings.run, value.settings)
     assertSameSettings(settings.run, JSON.stringify(record.settings), identity)
     await prepareGradients(queries, prepareParts)
     return { ...begun, record, goesOn: true, join: { kind: record.join, rank: rankOf(record.join, settings) } }
   }
+  const known = await runValue(log, settings.run)
+  if (known !== undefined) return goOn(known)
 
   const plan = planScoring(parts, settings)
   const nats = await prepareGradients(queries, prepareParts)
@@ -108,9 +112,14 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
     createdMs: now(),
     versions: versions(),
   }
-  await log.append([{ topic: 'runs', key: settings.run, value: { run: settings.run, createdMs: record.createdMs, settings: JSON.stringify(record) } }])
+  const value: RunValue = { run: settings.run, createdMs: record.createdMs, settings: JSON.stringify(record) }
+  const { appended } = await log.append([{ topic: 'runs', key: settings.run, value }], { unique: true })
+  const first = appended === 0 ? await runValue(log, settings.run) : undefined
+  if (first !== undefined) return goOn(first)
   return { ...begun, record, goesOn: false, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind, settings) } }
 }
+
+const runValue = async (log: Log, run: string): Promise<RunValue | undefined> => (await log.latest('runs', run)).find(({ key }) => key === run)?.value
 
 const versions = (): Readonly<Record<string, string>> => {
   const versionOf = (path: string): string => (JSON.parse(readFileSync(path, 'utf8')) as { readonly version: string }).version

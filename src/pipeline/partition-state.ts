@@ -73,7 +73,7 @@ const missing = (q: number): never => {
 export const rowOf = (row: TableRowValue): Row => ({ ...row, document: documentId(row.document) })
 
 type Ends<R> = Readonly<Record<keyof QueryTables, readonly R[]>>
-const tablesOf = ({ top, bottom, topNormed, bottomNormed }: Ends<TableRowValue>): QueryTables => ({
+export const tablesOf = ({ top, bottom, topNormed, bottomNormed }: Ends<TableRowValue>): QueryTables => ({
   top: top.map(rowOf), bottom: bottom.map(rowOf), topNormed: topNormed.map(rowOf), bottomNormed: bottomNormed.map(rowOf),
 })
 const valuesOf = ({ top, bottom, topNormed, bottomNormed }: QueryTables): Ends<TableRowValue> => ({ top, bottom, topNormed, bottomNormed })

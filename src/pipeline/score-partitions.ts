@@ -1,226 +1,144 @@
 /**
- * @file The shell around `scoreChunk`: pulls chunks of the partitions it owns, commits what they come to, and goes on
- * exactly where the last commit left it. The only place that knows the log.
- *
- * A position is { offset: the chunk's first record, detail: { end, outcomes } }: in the middle of a chunk it says which
- * records the chunk has and how many of its outcomes are committed.
+ * @file The shell around `scoreChunk`: takes up the partitions that are assigned to this worker, has a chunk of each in
+ * turn scored and committed (partition-worker.ts), and drops those that are lost.
  */
-import { firstValueFrom, from } from 'rxjs'
-import type { RunId } from '../base/index.js'
-import type { Assignment, Log, LogRecord, NewRecord, Position } from '../log/index.js'
-import type { Tokenizer } from '../model/index.js'
-import { silentObserver, type Observer } from './observer.js'
-import type { BatchBounds } from './operators/batch-by-tokens.js'
-import { pulled } from './operators/pulled.js'
-import type { PieceOptions } from './operators/to-pieces.js'
-import { restoreState, type PartitionState } from './partition-state.js'
-import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './score-chunk.js'
+import { TransientError } from '../base/index.js'
+import type { Assignment, Log } from '../log/index.js'
+import { hasCaughtUp, leftOf } from './caught-up.js'
+import { silentObserver } from './observer.js'
+import type { Ownership } from './ownership.js'
+import { nothing, partitionWorker, sum, type PartitionWorker, type ScoreParts, type Tally } from './partition-worker.js'
 
-/** A chunk's bounds. They are part of what makes a run's bits: changing them changes batches. */
-const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
-/** What waits for a commit at most. */
-const pendingRecordsMax = 16_384
+export type { ScoreParts, Tally } from './partition-worker.js'
 
-export interface ScoreParts {
-  readonly log: Log
-  readonly run: RunId
-  /** Ids of the run's queries, in its order. */
-  readonly queries: readonly string[]
-  readonly k: number
-  readonly scorer: Scorer
-  readonly tokenizer: Tokenizer
-  readonly options: PieceOptions
-  readonly bounds: BatchBounds
-  /** Wait for more documents when caught up. */
-  readonly follow: boolean
-  /** Aborted: the batch in hand is finished and committed, then the call returns. */
-  readonly signal: AbortSignal
-  readonly now: () => number
-  /** A commit is made when so long has passed since the last one, or everything is done. */
-  readonly commitEveryMs: number
-  /** After every outcome and when caught up: what was done since the start, and records not yet looked at. */
-  readonly onProgress?: (done: Tally, left: number) => void
-  readonly observer?: Observer
+/** How often the ends of `documents` are asked for, ms. */
+const endsEveryMs = 1_000
+/** How often a worker without work asks whether the others are done, ms. */
+const waitMsMax = 500
+/** How often one that follows looks again at what it owns, whether anything was told or not, ms. */
+const followMsMax = 60_000
+
+export interface PassResult extends Tally {
+  /** Records of the whole run that are not scored; 0 when it has caught up. */
+  readonly left: number
 }
 
-export interface Tally {
-  readonly documents: number
-  readonly tokens: number
-  readonly deadLetters: number
-}
+/**
+ * Scores what the partitions hold that this worker owns, as they come and go. Without `follow` it ends when the run as a
+ * whole has caught up, whichever workers do it. Resolves to what this worker did (and committed).
+ *
+ * In memory at a time: two chunks (one in hand, one read ahead) and what waits for a commit, however many partitions are
+ * owned; and the tables and moments of each partition that is.
+ * @throws what the scorer, or the log for good, rejects with: a worker that cannot go on ends
+ */
+export const scorePartitions = async (owned: Ownership, parts: ScoreParts): Promise<PassResult> => {
+  const { log, run, signal, follow, observer = silentObserver } = parts
+  const workers = new Map<Assignment, PartitionWorker>()
+  /** Assignments that were taken up, whatever became of them: one that was dropped is not taken up again. */
+  const known = new WeakSet<Assignment>()
+  const restoring = new Set<Promise<void>>()
+  let failure: { readonly error: unknown } | undefined
+  let total: Tally = nothing
+  let left = 0
+  let countedMs = -Infinity
 
-/** Scores everything that the partitions hold. Resolves to what was done, and to how many records are left. */
-export const scorePartitions = async (partitions: readonly Assignment[], parts: ScoreParts): Promise<Tally & { readonly left: number }> => {
-  const { log, signal, follow, observer = silentObserver } = parts
-  const workers = await Promise.all(partitions.map((assignment) => partitionWorker(assignment, parts)))
-  observer.ready()
-  let total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
-  const leftNow = async (): Promise<number> => {
-    const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
-    return workers.reduce((sum, worker) => sum + Math.max(0, (ends[worker.partition] ?? 0) - worker.reached), 0)
+  const drop = (worker: PartitionWorker): void => {
+    total = sum(total, worker.uncommitted, -1)
+    workers.delete(worker.assignment)
+    observer.lost(worker.partition)
   }
-  let left = await leftNow()
-  let countedMs = parts.now()
+  const restore = async (assignment: Assignment): Promise<void> => {
+    try {
+      const worker = await partitionWorker(assignment, parts)
+      if (assignment.lost.aborted) observer.lost(assignment.partition)
+      else workers.set(assignment, worker)
+    } catch (error) {
+      if (isLoss(error, assignment)) observer.lost(assignment.partition)
+      else failure ??= { error }
+    }
+  }
+  /** Takes up what was assigned, drops what was lost with all that was not committed. The workers, by partition. */
+  const reconcile = (): readonly PartitionWorker[] => {
+    if (failure !== undefined) throw failure.error
+    const current = owned.current()
+    for (const worker of [...workers.values()]) if (!current.includes(worker.assignment)) drop(worker)
+    for (const assignment of current) {
+      if (known.has(assignment)) continue
+      known.add(assignment)
+      const restored = restore(assignment).finally(() => restoring.delete(restored))
+      restoring.add(restored)
+    }
+    return [...workers.values()].sort((a, b) => a.partition - b.partition)
+  }
+  /** Undefined if the partition was lost over it. */
+  const unlessLost = async <T>(worker: PartitionWorker, work: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isLoss(error, worker.assignment)) throw error
+      drop(worker) // if it is offered again, then as another assignment
+      return undefined
+    }
+  }
   const report = async (done: Tally): Promise<void> => {
     total = sum(total, done)
     // The topic may be growing: its ends are asked for now and then.
-    if (parts.now() - countedMs > 200) {
-      left = await leftNow()
+    if (parts.now() - countedMs > endsEveryMs) {
+      left = await leftOf(log, run, workers.values())
       countedMs = parts.now()
     } else left = Math.max(0, left - done.documents - done.deadLetters)
     parts.onProgress?.(total, left)
   }
+
+  reconcile()
+  await Promise.all(restoring)
+  reconcile()
+  observer.ready()
   for (;;) {
     let idle = true
     // A chunk of each in turn, so that no partition waits for another's end.
-    for (const [at, worker] of workers.entries()) {
+    const turn = reconcile()
+    for (const [at, worker] of turn.entries()) {
       if (signal.aborted) break
-      const next = workers[(at + 1) % workers.length]
-      const worked = await worker.chunk({
+      if (!workers.has(worker.assignment) || worker.assignment.lost.aborted) continue
+      const next = turn[(at + 1) % turn.length]
+      const worked = await unlessLost(worker, () => worker.chunk({
         onOutcome: report,
         // While this chunk is computed, the next one is read and tokenized.
         meanwhile: () => next.prepare(next === worker),
-      })
-      idle &&= !worked
+      }))
+      idle &&= worked === false
     }
     if (signal.aborted) break
     if (!idle) continue
-    for (const worker of workers) await worker.commit()
-    if (!follow) break
-    parts.onProgress?.(total, 0)
-    observer.idle()
-    await log.grown({ signal })
-  }
-  for (const worker of workers) await worker.commit()
-  return { ...total, left: await leftNow() }
-}
-
-const sum = (a: Tally, b: Tally): Tally => ({ documents: a.documents + b.documents, tokens: a.tokens + b.tokens, deadLetters: a.deadLetters + b.deadLetters })
-
-interface Detail {
-  readonly end: number
-  readonly outcomes: number
-}
-
-interface Prepared {
-  readonly from: number
-  readonly end: number
-  readonly chunk: Chunk
-}
-
-interface ChunkHooks {
-  readonly onOutcome: (done: Tally) => Promise<void>
-  readonly meanwhile: () => void
-}
-
-/** One partition: its state, its position, and what waits to be committed. */
-const partitionWorker = async (assignment: Assignment, parts: ScoreParts) => {
-  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
-  const { partition, lost } = assignment
-  observer.assigned(partition)
-  const wasRestored = observer.time('restore')
-  const restored = await assignment.restore()
-  const state: PartitionState = restoreState({ run, partition, queries, k }, restored.state)
-  wasRestored()
-  let position: Position = restored.position
-  let appendedMs: number[] = []
-  let pending: NewRecord[] = []
-  let committedMs = now()
-  let dirty = false
-  /** Records of the chunk in hand that are done; its outcomes are not in the records' order. */
-  let inChunk = 0
-  let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
-
-  const detailOf = ({ detail }: Position): Detail | undefined => detail as Detail | undefined
-
-  /** The chunk at an offset: as it was cut the first time, if it was begun. Undefined: caught up. */
-  const prepareAt = async (offset: number, end: number | undefined): Promise<Prepared | undefined> => {
-    const records: LogRecord<'documents'>[] = []
-    const wasRead = observer.time('read')
-    for (let at = offset; end === undefined || at < end; ) {
-      const bound = end === undefined ? chunkBounds : { recordsMax: end - at, bytesMax: chunkBounds.bytesMax }
-      const read = await assignment.read(at, bound)
-      records.push(...read)
-      if (read.length === 0 || end === undefined) break
-      at = read[read.length - 1].offset + 1
+    for (const worker of reconcile()) await unlessLost(worker, worker.commit)
+    if (restoring.size > 0) await Promise.race([...restoring, owned.changed({ signal, msMax: waitMsMax })])
+    else if (!follow && (await hasCaughtUp(log, run))) return { ...total, left: 0 }
+    else {
+      if (follow) parts.onProgress?.(total, 0)
+      observer.idle()
+      await waited(log, owned, signal, follow)
     }
-    if (records.length === 0) return undefined
-    wasRead()
-    const tokenized = observer.time('tokenize')
-    const chunk = await firstValueFrom(from(records).pipe(toChunk(tokenizer, options, bounds)))
-    tokenized()
-    return { from: offset, end: records[records.length - 1].offset + 1, chunk }
   }
+  for (const worker of reconcile()) await unlessLost(worker, worker.commit)
+  return { ...total, left: (await hasCaughtUp(log, run)) ? 0 : Math.max(1, await leftOf(log, run, workers.values())) }
+}
 
-  const tell = ({ scored, tokens, records }: Outcome, tableChanges: number): void => {
-    observer.documents({ partition, documents: scored.length, tokens })
-    observer.scores({ partition, scored, normed: state.normed, tableChanges })
-    observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
-  }
-
-  const commit = async (): Promise<void> => {
-    if (!dirty) return
-    const append = [...pending, ...state.takeChanges()]
-    const committed = observer.time('commit')
-    try {
-      await assignment.commit({ append, position })
-    } catch (error) {
-      observer.notCommitted({ partition, reason: lost.aborted ? 'fenced' : 'failed' })
-      throw error
-    }
-    committed()
-    observer.committed({ partition, records: append.length, offset: position.offset, appendedMs })
-    appendedMs = []
-    pending = []
-    dirty = false
-    committedMs = now()
-  }
-
-  return {
-    partition,
-    /** As many records of the partition are done as if all before this offset were. */
-    get reached() {
-      return position.offset + inChunk
-    },
-    commit,
-    /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
-    prepare: (after: boolean): void => {
-      const begun = detailOf(position)
-      const offset = after && begun !== undefined ? begun.end : position.offset
-      if (ahead?.from === offset) return
-      const prepared = prepareAt(offset, after ? undefined : begun?.end)
-      prepared.catch(() => undefined)
-      ahead = { from: offset, prepared }
-    },
-    /** One chunk, from where it was left. False: there is none. */
-    chunk: async ({ onOutcome, meanwhile }: ChunkHooks): Promise<boolean> => {
-      const begun = detailOf(position)
-      const known = ahead?.from === position.offset ? await ahead.prepared : undefined
-      ahead = undefined
-      const prepared = known ?? (await prepareAt(position.offset, begun?.end))
-      if (prepared === undefined) return false
-      const { chunk, end } = prepared
-      let outcomes = begun?.outcomes ?? 0
-      position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
-      meanwhile()
-      const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
-      for await (const outcome of pulled(results, signal)) {
-        const inserted = observer.time('insert')
-        const { changes } = state
-        state.insert(outcome.scored)
-        inserted()
-        pending.push(...outcome.records)
-        appendedMs.push(...outcome.appendedMs)
-        tell(outcome, state.changes - changes)
-        outcomes++
-        position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
-        dirty = true
-        // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
-        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
-        await onOutcome({ documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters })
-        if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
-      }
-      return true
-    },
+/** Until something may be there to do: more documents, another partition; or, without `follow`, others may be done. */
+const waited = async (log: Log, owned: Ownership, signal: AbortSignal, follow: boolean): Promise<void> => {
+  const over = new AbortController()
+  const end = (): void => over.abort()
+  signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end()
+  const grown = log.grown({ signal: over.signal })
+  try {
+    await Promise.race([grown, owned.changed({ signal: over.signal, msMax: follow ? followMsMax : waitMsMax })])
+  } finally {
+    signal.removeEventListener('abort', end)
+    end()
+    await grown
   }
 }
+
+/** Whether an error only says that the partition is not ours any more, or has to be taken up anew. */
+const isLoss = (error: unknown, { lost }: Assignment): boolean => lost.aborted || error instanceof TransientError

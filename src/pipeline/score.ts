@@ -3,13 +3,13 @@
  * The operators are in score-chunk.ts, the shell that pulls and commits in score-partitions.ts.
  */
 import { runId, UserError } from '../base/index.js'
-import type { Assignment } from '../log/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import { onnxEngine } from '../tensor/index.js'
 import { beginRun, type BegunRun } from './begin-run.js'
 import type { PipelineContext, WorkResult } from './context.js'
-import { measureAccuracy, rescore } from './rescore.js'
-import { scorePartitions, type Tally } from './score-partitions.js'
+import { ownership, type Ownership } from './ownership.js'
+import { finalise, isFinal, type RescoreParts } from './rescore.js'
+import { scorePartitions, type PassResult } from './score-partitions.js'
 import { openScorer } from './scorer.js'
 import type { Pipeline } from './steps.js'
 
@@ -33,21 +33,17 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
   const run = runId(settings.run)
   const release = new AbortController()
   try {
-    const partitions: Assignment[] = []
-    for await (const assignment of log.assignments(run, { signal: release.signal })) partitions.push(assignment)
+    const owned = ownership(log.assignments(run, { signal: release.signal }))
+    // Whoever may not work on this run is told before the long preparations; on a cluster partitions may come later.
+    await owned.changed({ signal, msMax: 1_000 })
+    owned.current()
     await using engine = onnxEngine({ threads: settings.threads ?? undefined })
     const begun = await beginRun(settings, engine, context)
     if (!begun.goesOn) progress.log(`join ${begun.record.joinReason}`)
     const notes: string[] = begun.goesOn ? [`run "${run}" goes on; join ${begun.record.join}`] : [`join ${begun.record.joinReason}`]
-    const done = await pass(settings, begun, partitions, context)
+    const done = await pass(settings, begun, owned, context)
     const finished = done.left === 0 && !signal.aborted
-    if (finished) {
-      const parts = { settings, begun, engine, log, progress, signal }
-      context.observer?.quiet('rescore')
-      const rescored = context.observer?.time('rescore')
-      notes.push(...(await measureAccuracy(parts)), ...(await rescore(parts)))
-      rescored?.()
-    }
+    if (finished) notes.push(...(await finaliseOnce({ settings, begun, engine, log, progress, signal }, owned, context)))
     progress.stop()
     return {
       documents: done.documents, tokens: done.tokens, deadLetters: done.deadLetters, documentsLeft: done.left,
@@ -61,14 +57,35 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
   }
 }
 
+/** How often a worker asks whether another one has finalised, ms. */
+const finalEveryMs = 1_000
+
+/**
+ * Accuracy and rescoring, done by the owner of partition 0. The other workers of a cluster wait for it: if it dies, the
+ * partition goes to one of them.
+ */
+const finaliseOnce = async (parts: RescoreParts, owned: Ownership, { observer }: PipelineContext): Promise<readonly string[]> => {
+  const { signal } = parts
+  while (!signal.aborted && !owned.current().some(({ partition }) => partition === 0) && !(await isFinal(parts))) {
+    observer?.idle()
+    await owned.changed({ signal, msMax: finalEveryMs })
+  }
+  if (signal.aborted) return []
+  observer?.quiet('rescore')
+  const rescored = observer?.time('rescore')
+  const notes = await finalise(parts)
+  rescored?.()
+  return notes
+}
+
 /** The pass over the corpus. */
 const pass = async (
-  settings: ScoreSettings, begun: BegunRun, partitions: readonly Assignment[], { log, progress, signal, now, observer }: PipelineContext,
-): Promise<Tally & { readonly left: number }> => {
+  settings: ScoreSettings, begun: BegunRun, owned: Ownership, { log, progress, signal, now, observer }: PipelineContext,
+): Promise<PassResult> => {
   await using open = await openScorer(begun, begun.join, settings)
   const { record } = begun
   progress.start(null, 'documents')
-  return await scorePartitions(partitions, {
+  return await scorePartitions(owned, {
     log,
     run: runId(record.run),
     queries: record.queries.map(({ id }) => id),

@@ -1,8 +1,9 @@
 /** @file The tables of a run over all partitions, with what a reader wants to know of each document. */
-import { documentId } from '../base/index.js'
-import { keyOf, type Log, type TableRowValue, type TablesValue } from '../log/index.js'
+import { keyOf, type Log, type TablesValue } from '../log/index.js'
 import type { RunQuery, RunRecord } from '../settings/index.js'
-import { RunningTables, type Row } from '../table/index.js'
+import type { Row } from '../table/index.js'
+import { mergedTables } from './merged-tables.js'
+import { rowOf } from './partition-state.js'
 
 export interface TopKRow {
   /** From 0, over all documents scored. */
@@ -36,8 +37,6 @@ const kindOf = ({ bottom, normed }: { readonly bottom: boolean; readonly normed:
   TablesValue, 'top' | 'bottom' | 'topNormed' | 'bottomNormed'
 > => (bottom ? (normed ? 'bottomNormed' : 'bottom') : normed ? 'topNormed' : 'top')
 
-const rowOf = (row: TableRowValue): Row => ({ ...row, document: documentId(row.document) })
-
 const placeOf = ({ partition, offset, piece }: Row): string => `${partition} ${offset} ${piece}`
 
 /** value / information, or null where that is no number. */
@@ -63,21 +62,12 @@ export const readTopK = async (
     (await log.latest('rescored', keyOf(run.run, ''))).flatMap(({ key, value }) => (value === undefined ? [] : [[key, value] as const])),
   )
   for (const query of queries) {
-    const records = await log.latest('tables', keyOf(run.run, query.id, ''))
-    const values = records.flatMap(({ value }) => (value === undefined ? [] : [value]))
-    const moments = await log.latest('moments', keyOf(run.run, query.id, ''))
-    const k = Math.max(1, ...values.map((value) => value.k))
-    const merged = new RunningTables({ queries: 1, k })
-    for (const { top, bottom, topNormed, bottomNormed } of values)
-      merged.mergeRows(0, {
-        top: top.map(rowOf), bottom: bottom.map(rowOf), topNormed: topNormed.map(rowOf), bottomNormed: bottomNormed.map(rowOf),
-      })
-    const scored = moments.reduce((sum, { value }) => sum + (value?.count ?? 0), 0)
+    const { tables: merged, scored } = await mergedTables(log, run.run, query.id)
     const again = rescored.get(keyOf(run.run, query.id))
     const isRescoreStale = again !== undefined && again.scored !== scored
     const final = again === undefined || isRescoreStale ? [] : again[kindOf(options)].map(rowOf)
     const isFinal = new Set(final.map(placeOf))
-    const ordered = [...final, ...merged.tables(0)[kindOf(options)].filter((row) => !isFinal.has(placeOf(row)))]
+    const ordered = [...final, ...merged[kindOf(options)].filter((row) => !isFinal.has(placeOf(row)))]
     const rows: TopKRow[] = []
     for (const [rank, row] of ordered.slice(0, options.rows).entries()) {
       const [record] = options.texts === false ? [] : await log.read('documents', row.partition, row.offset, { recordsMax: 1, bytesMax: 1 })

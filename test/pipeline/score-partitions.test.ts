@@ -3,8 +3,10 @@ import { setFlagsFromString } from 'node:v8'
 import { describe, test } from 'node:test'
 import { runInNewContext } from 'node:vm'
 import { runId, uniforms } from '../../src/base/index.js'
-import type { Assignment, Log } from '../../src/log/index.js'
+import type { Log } from '../../src/log/index.js'
 import type { Tokenizer } from '../../src/model/index.js'
+import type { BatchBounds } from '../../src/pipeline/operators/batch-by-tokens.js'
+import { ownership } from '../../src/pipeline/ownership.js'
 import type { Scorer } from '../../src/pipeline/score-chunk.js'
 import { scorePartitions, type ScoreParts } from '../../src/pipeline/score-partitions.js'
 import { append, documentOf, homeWith, influenceOf, momentsOf, stateOf, tablesOf } from './drive.js'
@@ -29,14 +31,13 @@ const scorer = (chance?: () => number): Scorer => async (batch) => {
 }
 
 const ids = ['a', 'b']
+const bounds: BatchBounds = { tokensMax: 64, sequencesMax: 16, lengthMax: 4096 }
 const stream = async (log: Log, parts: Partial<ScoreParts> = {}) => {
   const release = new AbortController()
   try {
-    const assignments: Assignment[] = []
-    for await (const assignment of log.assignments(runId('r'), { signal: release.signal })) assignments.push(assignment)
-    return await scorePartitions(assignments, {
+    return await scorePartitions(ownership(log.assignments(runId('r'), { signal: release.signal })), {
       log, run: runId('r'), queries: ids, k: 5, scorer: scorer(), tokenizer: noTokenizer, options: { context: 32, long: 'truncate', vocabulary: 100 },
-      bounds: { tokensMax: 64, sequencesMax: 16 }, follow: false, signal: new AbortController().signal, now: Date.now, commitEveryMs: 1000, ...parts,
+      bounds, follow: false, signal: new AbortController().signal, now: Date.now, commitEveryMs: 1000, ...parts,
     })
   } finally {
     release.abort()
@@ -86,7 +87,7 @@ describe('scorePartitions', () => {
       let peak = 0
       let outcomes = 0
       const { documents: done } = await stream(log, {
-        bounds: { tokensMax: 4096, sequencesMax: 64 }, commitEveryMs: 200,
+        bounds: { tokensMax: 4096, sequencesMax: 16, lengthMax: 4096 }, commitEveryMs: 200,
         onProgress: () => {
           if (outcomes++ % 50 !== 0) return
           collect()

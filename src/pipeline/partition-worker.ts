@@ -1,0 +1,205 @@
+/**
+ * @file One partition of a run while this worker owns it: its state, its position, and what waits to be committed. Goes
+ * on exactly where the last commit left it.
+ *
+ * A position is { offset: the chunk's first record, detail: { end, outcomes } }: in the middle of a chunk it says which
+ * records the chunk has and how many of its outcomes are committed.
+ */
+import { firstValueFrom, from } from 'rxjs'
+import type { RunId } from '../base/index.js'
+import type { Assignment, Log, LogRecord, NewRecord, Position } from '../log/index.js'
+import type { Tokenizer } from '../model/index.js'
+import { silentObserver, type Observer } from './observer.js'
+import type { BatchBounds } from './operators/batch-by-tokens.js'
+import { pulled } from './operators/pulled.js'
+import type { PieceOptions } from './operators/to-pieces.js'
+import { restoreState, type PartitionState } from './partition-state.js'
+import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './score-chunk.js'
+
+/** A chunk's bounds. A chunk that was begun under other bounds is gone on with as it was cut. */
+const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
+/** What waits for a commit at most. */
+const pendingRecordsMax = 16_384
+
+export interface ScoreParts {
+  readonly log: Log
+  readonly run: RunId
+  /** Ids of the run's queries, in its order. */
+  readonly queries: readonly string[]
+  readonly k: number
+  readonly scorer: Scorer
+  readonly tokenizer: Tokenizer
+  readonly options: PieceOptions
+  readonly bounds: BatchBounds
+  /** Wait for more documents when caught up. */
+  readonly follow: boolean
+  /** Aborted: the batch in hand is finished and committed, then the call returns. */
+  readonly signal: AbortSignal
+  readonly now: () => number
+  /** A commit is made when so long has passed since the last one, or everything is done. */
+  readonly commitEveryMs: number
+  /** After every outcome and when caught up: what was done since the start, and records not yet looked at. */
+  readonly onProgress?: (done: Tally, left: number) => void
+  readonly observer?: Observer
+}
+
+export interface Tally {
+  readonly documents: number
+  readonly tokens: number
+  readonly deadLetters: number
+}
+
+export const nothing: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+
+export const sum = (a: Tally, b: Tally, sign: 1 | -1 = 1): Tally => ({
+  documents: a.documents + sign * b.documents, tokens: a.tokens + sign * b.tokens, deadLetters: a.deadLetters + sign * b.deadLetters,
+})
+
+interface Detail {
+  readonly end: number
+  readonly outcomes: number
+}
+
+interface Prepared {
+  readonly from: number
+  readonly end: number
+  readonly chunk: Chunk
+}
+
+interface ChunkHooks {
+  readonly onOutcome: (done: Tally) => Promise<void>
+  readonly meanwhile: () => void
+}
+
+export interface PartitionWorker {
+  readonly partition: number
+  readonly assignment: Assignment
+  /** As many records of the partition are done as if all before this offset were. */
+  readonly reached: number
+  /** What was done since the last commit. */
+  readonly uncommitted: Tally
+  commit(): Promise<void>
+  /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
+  prepare(after: boolean): void
+  /** One chunk, from where it was left. False: there is none. */
+  chunk(hooks: ChunkHooks): Promise<boolean>
+}
+
+/** One partition: its state, its position, and what waits to be committed. */
+export const partitionWorker = async (assignment: Assignment, parts: ScoreParts): Promise<PartitionWorker> => {
+  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
+  const { partition, lost } = assignment
+  observer.assigned(partition)
+  const wasRestored = observer.time('restore')
+  const restored = await assignment.restore()
+  const state: PartitionState = restoreState({ run, partition, queries, k }, restored.state)
+  wasRestored()
+  const ends = AbortSignal.any([signal, lost])
+  let position: Position = restored.position
+  let appendedMs: number[] = []
+  let pending: NewRecord[] = []
+  let uncommitted: Tally = nothing
+  let committedMs = now()
+  let dirty = false
+  /** Records of the chunk in hand that are done; its outcomes are not in the records' order. */
+  let inChunk = 0
+  let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
+
+  const detailOf = ({ detail }: Position): Detail | undefined => detail as Detail | undefined
+
+  /** The chunk at an offset: as it was cut the first time, if it was begun. Undefined: caught up. */
+  const prepareAt = async (offset: number, end: number | undefined): Promise<Prepared | undefined> => {
+    const records: LogRecord<'documents'>[] = []
+    const wasRead = observer.time('read')
+    for (let at = offset; end === undefined || at < end; ) {
+      const bound = end === undefined ? chunkBounds : { recordsMax: end - at, bytesMax: chunkBounds.bytesMax }
+      const read = await assignment.read(at, bound)
+      records.push(...read)
+      if (read.length === 0 || end === undefined) break
+      at = read[read.length - 1].offset + 1
+    }
+    if (records.length === 0) return undefined
+    wasRead()
+    const tokenized = observer.time('tokenize')
+    const chunk = await firstValueFrom(from(records).pipe(toChunk(tokenizer, options, bounds)))
+    tokenized()
+    return { from: offset, end: records[records.length - 1].offset + 1, chunk }
+  }
+
+  const tell = ({ scored, tokens, records }: Outcome, tableChanges: number): void => {
+    observer.documents({ partition, documents: scored.length, tokens })
+    observer.scores({ partition, scored, normed: state.normed, tableChanges })
+    observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
+  }
+
+  const commit = async (): Promise<void> => {
+    if (!dirty) return
+    const append = [...pending, ...state.takeChanges()]
+    const committed = observer.time('commit')
+    try {
+      await assignment.commit({ append, position })
+    } catch (error) {
+      observer.notCommitted({ partition, reason: lost.aborted ? 'fenced' : 'failed' })
+      throw error
+    }
+    committed()
+    observer.committed({ partition, records: append.length, offset: position.offset, appendedMs })
+    appendedMs = []
+    pending = []
+    uncommitted = nothing
+    dirty = false
+    committedMs = now()
+  }
+
+  return {
+    partition,
+    assignment,
+    get reached() {
+      return position.offset + inChunk
+    },
+    get uncommitted() {
+      return uncommitted
+    },
+    commit,
+    prepare: (after) => {
+      const begun = detailOf(position)
+      const offset = after && begun !== undefined ? begun.end : position.offset
+      if (ahead?.from === offset) return
+      const prepared = prepareAt(offset, after ? undefined : begun?.end)
+      prepared.catch(() => undefined)
+      ahead = { from: offset, prepared }
+    },
+    chunk: async ({ onOutcome, meanwhile }) => {
+      const begun = detailOf(position)
+      const known = ahead?.from === position.offset ? await ahead.prepared : undefined
+      ahead = undefined
+      const prepared = known ?? (await prepareAt(position.offset, begun?.end))
+      if (prepared === undefined) return false
+      const { chunk, end } = prepared
+      let outcomes = begun?.outcomes ?? 0
+      position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
+      meanwhile()
+      const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
+      for await (const outcome of pulled(results, ends)) {
+        lost.throwIfAborted()
+        const inserted = observer.time('insert')
+        const { changes } = state
+        state.insert(outcome.scored)
+        inserted()
+        pending.push(...outcome.records)
+        appendedMs.push(...outcome.appendedMs)
+        tell(outcome, state.changes - changes)
+        outcomes++
+        position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
+        dirty = true
+        // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
+        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
+        const done = { documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters }
+        uncommitted = sum(uncommitted, done)
+        await onOutcome(done)
+        if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
+      }
+      return true
+    },
+  }
+}
