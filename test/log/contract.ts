@@ -14,6 +14,7 @@ import {
   keyOf,
   type Assignment,
   type DocumentValue,
+  type InfluenceValue,
   type Log,
   type LogRecord,
   type NewRecord,
@@ -104,7 +105,8 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       for (const partition of [0, 1]) {
         const records = await readAll(log, 'documents', partition)
         assert.ok(records.length > 5, 'the hash spreads keys over both partitions')
-        assert.deepEqual(records.map(({ offset }) => offset), records.map((_, i) => i))
+        // A cluster has offsets that are not records': the marks of transactions.
+        assert.ok(records.every(({ offset }, i) => i === 0 || offset > records[i - 1].offset), 'offsets ascend')
         const own = records.map(({ value }) => value?.id ?? '')
         assert.deepEqual(own, ids.filter((id) => own.includes(id)), 'in the order of appending')
         seen.push(...own)
@@ -155,7 +157,8 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       await log.append([{ topic: 'queries', key: 'c', value: null }])
       const live = await log.latest('queries')
       assert.deepEqual(live.map(({ key, value }) => [key, value?.prompt]), [['a', '1'], ['b', '3']])
-      assert.deepEqual((await log.read('queries', 0, 0, BOUNDS)).map(({ key }) => key), ['a', 'b'], 'older ones are removed')
+      const read = newestOf(await log.read('queries', 0, 0, BOUNDS)).filter(({ key }) => key !== 'c')
+      assert.deepEqual(read.map(({ key, value }) => [key, value?.prompt]), [['a', '1'], ['b', '3']], 'older ones may be removed')
       await log.append([query('c', '4')])
       assert.deepEqual((await log.latest('queries')).map(({ key }) => key), ['a', 'b', 'c'])
     })
@@ -174,6 +177,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       const stop = new AbortController()
       const [zero, one] = await assigned(log, stop.signal)
       assert.deepEqual(await zero.restore(), { position: { offset: 0 }, state: [] })
+      await one.restore()
       await zero.commit({ append: [influence(0, 0), tables(0, 1)], position: { offset: 1 } })
       await zero.commit({ append: [influence(0, 1), tables(0, 2), tables(0, 9, 'r')], position: { offset: 2, detail: { lot: [3] } } })
       await one.commit({ append: [tables(1, 5)], position: { offset: 7 } })
@@ -200,6 +204,8 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       const stop = new AbortController()
       const [first] = await assigned(log, stop.signal, runId('run'))
       const [second] = await assigned(log, stop.signal, runId('run-1'))
+      await first.restore()
+      await second.restore()
       await first.commit({ append: [tables(0, 1, 'q', 'run')], position: { offset: 1 } })
       await second.commit({ append: [tables(0, 2, 'q', 'run-1')], position: { offset: 2 } })
       assert.deepEqual((await first.restore()).state.map(({ key }) => key), [keyOf('run', 'q', 0)])
@@ -210,17 +216,20 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
     check('a commit that fails leaves nothing behind', async (log) => {
       const stop = new AbortController()
       const [assignment] = await assigned(log, stop.signal)
+      await assignment.restore()
       await assignment.commit({ append: [influence(0, 0), tables(0, 1)], position: { offset: 1 } })
       const wrong = { ...influence(0, 1), value: { ...influence(0, 1).value, loss: 'three' } } as unknown as NewRecord
-      const before = [await log.describe(), await assignment.restore()]
+      const there = async (): Promise<unknown> => [await readAll(log, 'influence', 0), await log.latest('tables'), await log.positions(RUN)]
+      const before = [await there(), await assignment.restore()]
       await assert.rejects(assignment.commit({ append: [influence(0, 1), tables(0, 2), wrong], position: { offset: 2 } }), RecordRefused)
-      assert.deepEqual([await log.describe(), await assignment.restore()], before)
+      assert.deepEqual([await there(), await assignment.restore()], before)
       stop.abort()
     })
 
     check('a worker whose run was taken over commits nothing', async (log, home) => {
       const stop = new AbortController()
       const [old] = await assigned(log, stop.signal)
+      await old.restore()
       stop.abort()
       assert.ok(old.lost.aborted)
       await old.commit({ append: [], position: { offset: 1 } }) // the batch in hand: nobody took it since
@@ -232,6 +241,49 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       assert.deepEqual(await taken.restore(), { position: { offset: 1 }, state: [] })
       stopOther.abort()
       await other[Symbol.asyncDispose]()
+    })
+
+    check('unique on a compacted topic: the first one stays until a tombstone', async (log, home) => {
+      const run = (settings: string): NewRecord<'runs'> => ({ topic: 'runs', key: RUN, value: { run: RUN, createdMs: 1, settings } })
+      const other = await home.open()
+      const results = await Promise.all([log.append([run('a')], { unique: true }), other.append([run('b')], { unique: true })])
+      assert.equal(results.reduce((sum, { appended }) => sum + appended, 0), 1, 'of two at once one is the first')
+      const [first] = await log.latest('runs')
+      assert.deepEqual(await other.append([run('c')], { unique: true }), { appended: 0, duplicates: 1 })
+      assert.deepEqual(await other.latest('runs'), [first])
+      await log.append([{ topic: 'runs', key: RUN, value: null }])
+      assert.deepEqual(await other.append([run('d')], { unique: true }), { appended: 1, duplicates: 0 })
+      assert.equal((await log.latest('runs'))[0].value?.settings, 'd')
+      await other[Symbol.asyncDispose]()
+    })
+
+    check('a run that is forgotten begins anew; other runs and what comes after stay', async (log) => {
+      const record = (run: string): NewRecord<'runs'> => ({ topic: 'runs', key: run, value: { run, createdMs: 1, settings: '{}' } })
+      const of = (run: string, offset: number): NewRecord<'influence'> => ({ ...influence(0, offset), value: { ...influence(0, offset).value, run } as InfluenceValue })
+      const stop = new AbortController()
+      const longer = runId(`${RUN}0`) // begins as the other's name does
+      const [own] = await assigned(log, stop.signal)
+      const [neighbour] = await assigned(log, stop.signal, longer)
+      await log.append([record(RUN), record(longer)])
+      await own.restore()
+      await neighbour.restore()
+      await own.commit({ append: [of(RUN, 0), tables(0, 1)], position: { offset: 1 } })
+      await neighbour.commit({ append: [of(longer, 0), tables(0, 2, 'q', longer)], position: { offset: 1 } })
+      await assert.rejects(log.forget(RUN), UserError, 'a worker is at work')
+      stop.abort()
+      await log.forget(RUN)
+      await log.forget(RUN)
+      assert.deepEqual((await log.latest('runs')).map(({ key }) => key), [longer])
+      assert.deepEqual((await log.latest('tables')).map(({ key }) => key), [keyOf(longer, 'q', 0)])
+      assert.deepEqual((await log.positions(RUN)).map(({ offset }) => offset), [0, 0])
+      assert.deepEqual((await log.positions(longer)).map(({ offset }) => offset), [1, 0])
+      assert.deepEqual((await readAll(log, 'influence', 0)).map(({ value }) => value?.run), [longer])
+      const again = new AbortController()
+      const [anew] = await assigned(log, again.signal)
+      assert.deepEqual(await anew.restore(), { position: { offset: 0 }, state: [] })
+      await anew.commit({ append: [of(RUN, 5)], position: { offset: 6 } })
+      assert.deepEqual((await readAll(log, 'influence', 0)).map(({ value }) => [value?.run, value?.offset]), [[longer, 0], [RUN, 5]])
+      again.abort()
     })
 
     check('a record over the bounds or off the schema is refused with its place, and nothing is written', async (log) => {
@@ -273,7 +325,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
           await log.append(records.map((record) => ({ ...record, partition: 0 })))
           for (const topic of new Set(records.map((record) => record.topic))) {
             const read = await log.read(topic, 0, from.get(topic) ?? 0, BOUNDS)
-            assert.deepEqual(read.map(({ key, value, problem }) => ({ key, value, problem })),
+            assert.deepEqual((compacted.includes(topic) ? newestOf(read) : read).map(({ key, value, problem }) => ({ key, value, problem })),
               lastOfEach(topic, records).map(({ key, value }) => ({ key, value, problem: undefined })))
           }
         }),
@@ -283,11 +335,16 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
   })
 }
 
+const compacted: readonly TopicName[] = ['tables', 'moments', 'rescored', 'runs', 'queries']
+
+/** The newest record of each key, in order: a cluster removes older ones in its own time. */
+const newestOf = <R extends { readonly key: string }>(records: readonly R[]): readonly R[] =>
+  records.filter(({ key }, i) => !records.slice(i + 1).some((later) => later.key === key))
+
 /** What a topic holds of records: all in order, of compacted ones the newest of each key. */
 const lastOfEach = (topic: TopicName, records: readonly NewRecord[]): readonly NewRecord[] => {
   const own = records.filter((record) => record.topic === topic)
-  if (topic !== 'tables' && topic !== 'moments' && topic !== 'rescored' && topic !== 'runs' && topic !== 'queries') return own
-  return own.filter((record, i) => !own.slice(i + 1).some((later) => later.key === record.key))
+  return compacted.includes(topic) ? newestOf(own) : own
 }
 
 /* -------------------------------------------------- arbitrary records ------------------------------------------------ */
