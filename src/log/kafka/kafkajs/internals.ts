@@ -73,6 +73,7 @@ export interface Broker {
     readonly topics: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string; readonly metadata: null }[] }[]
   }): Promise<unknown>
   endTxn(request: Transaction & { readonly transactionResult: boolean }): Promise<unknown>
+  findGroupCoordinator(request: { readonly groupId: string; readonly coordinatorType: number }): Promise<{ readonly coordinator: { readonly nodeId: number } }>
   joinGroup(request: {
     readonly groupId: string
     readonly sessionTimeout: number
@@ -109,7 +110,6 @@ export interface Cluster {
   addMultipleTargetTopics(topics: readonly string[]): Promise<void>
   findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[]
   findBroker(options: { readonly nodeId: number }): Promise<Broker>
-  findGroupCoordinator(options: { readonly groupId: string; readonly coordinatorType: number }): Promise<Broker>
   readonly brokerPool: { findConnectedBroker(): Promise<Broker> }
 }
 

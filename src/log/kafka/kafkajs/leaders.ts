@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaFault, isFault } from '../client.js'
 import { faultOf } from './faults.js'
-import type { Broker, Cluster } from './internals.js'
+import { COORDINATOR, type Broker, type Cluster } from './internals.js'
 
 /** @throws KafkaFault `unknown-topic`, also for a partition that the topic does not have */
 export const leaderOf = async (cluster: Cluster, topic: string, partition: number): Promise<Broker> => {
@@ -37,4 +37,31 @@ export const again = async <Result>(cluster: Cluster, resource: string, work: ()
       await sleep(pauseMs * attempt)
       await cluster.refreshMetadata().catch(() => {}) // the next attempt says what is wrong
     }
+}
+
+const typeOf = (error: unknown): string => String((error as { type?: unknown } | null)?.type ?? '')
+
+/** Repeats what the cluster refuses for now, before it changed anything; `types` are names of the protocol's errors. */
+export const patiently = async <Result>(msMax: number, types: readonly string[], work: () => Promise<Result>): Promise<Result> => {
+  for (let endMs = Date.now() + msMax, pause = 5; ; await sleep(pause), pause = Math.min(pause * 2, pauseMs))
+    try {
+      return await work()
+    } catch (error) {
+      if (!types.includes(typeOf(error)) || Date.now() > endMs) throw error
+    }
+}
+
+/**
+ * The coordinator of a group or a transactional id. The first one in a cluster's life waits for the topic that keeps
+ * them. Asked directly: kafkajs's own search turns every error, a missing ACL too, into "not found".
+ */
+export const coordinatorOf = async (cluster: Cluster, kind: keyof typeof COORDINATOR, id: string, msMax: number): Promise<Broker> => {
+  const { coordinator } = await patiently(msMax, ['GROUP_COORDINATOR_NOT_AVAILABLE', 'GROUP_LOAD_IN_PROGRESS'], async () =>
+    (await cluster.brokerPool.findConnectedBroker()).findGroupCoordinator({ groupId: id, coordinatorType: COORDINATOR[kind] }))
+  try {
+    return await cluster.findBroker(coordinator)
+  } catch (error) {
+    if ((error as Error).name !== 'KafkaJSBrokerNotFound') throw error
+    return cluster.findBroker(coordinator) // newer than the metadata, which kafkajs has fetched again by now
+  }
 }

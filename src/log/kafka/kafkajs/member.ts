@@ -8,7 +8,8 @@ import { KafkaFault, isFault, type GroupMember, type KafkaFaultKind, type Member
 import { assign } from './assign.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
 import { faultOf } from './faults.js'
-import { COORDINATOR, MemberAssignment, MemberMetadata, type Broker } from './internals.js'
+import { MemberAssignment, MemberMetadata, type Broker } from './internals.js'
+import { coordinatorOf } from './leaders.js'
 
 /** What a member cannot mend by trying again. */
 const final: readonly KafkaFaultKind[] = ['not-authorized', 'authentication', 'tls', 'unknown-topic', 'unsupported-version', 'invalid']
@@ -24,7 +25,7 @@ interface Owned {
 }
 
 export const joinGroup = async (options: KafkajsOptions, group: string, topic: string): Promise<GroupMember> => {
-  const { sessionMs, heartbeatMs, rebalanceMs } = timingsOf(options)
+  const { sessionMs, heartbeatMs, rebalanceMs, requestMs } = timingsOf(options)
   const cluster = connect(options)
   const leaving = new AbortController()
   let memberId = ''
@@ -57,7 +58,7 @@ export const joinGroup = async (options: KafkajsOptions, group: string, topic: s
   const join = async (): Promise<{ leads: boolean; partitions: number }> => {
     await cluster.connect()
     await cluster.addMultipleTargetTopics([topic])
-    const broker = await cluster.findGroupCoordinator({ groupId: group, coordinatorType: COORDINATOR.group })
+    const broker = await coordinatorOf(cluster, 'group', group, requestMs)
     coordinator = broker
     const metadata = MemberMetadata.encode({ version: 0, topics: [topic], userData: Buffer.from(JSON.stringify(owned)) })
     const joined = await broker.joinGroup({

@@ -3,28 +3,15 @@
  * stays in a half-ended state for ever after an error, lets sends slip past the transaction, and sleeps between them.
  * Nothing is sent twice here: after an error the outcome is unknown and the producer is done.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaFault, isFault, type GroupOffsets, type ProducerRecord, type TransactionalProducer, type Written } from '../client.js'
 import { sendsOf } from '../sends.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
 import { faultOf } from './faults.js'
-import { COORDINATOR, type Broker, type Cluster } from './internals.js'
-import { again, leaderOf } from './leaders.js'
+import type { Broker, Cluster } from './internals.js'
+import { again, coordinatorOf, leaderOf, patiently } from './leaders.js'
 
-/** The markers of the transaction before are still being written: asked again soon, for as long as a request may take. */
-const concurrentPauseMs = 5
-
-const typeOf = (error: unknown): string => String((error as { type?: unknown } | null)?.type ?? '')
-
-/** Repeats what the coordinator refuses for now, before it changed anything. */
-const patiently = async <Result>(msMax: number, types: readonly string[], work: () => Promise<Result>): Promise<Result> => {
-  for (const endMs = Date.now() + msMax; ; await sleep(concurrentPauseMs))
-    try {
-      return await work()
-    } catch (error) {
-      if (!types.includes(typeOf(error)) || Date.now() > endMs) throw error
-    }
-}
+/** The markers of the transaction before are still being written. */
+const concurrent = ['CONCURRENT_TRANSACTIONS']
 
 const grouped = <Key, Item>(items: readonly Item[], keyOf: (item: Item) => Key): readonly (readonly [Key, readonly Item[]])[] => {
   const groups = new Map<Key, Item[]>()
@@ -40,13 +27,13 @@ export const newProducer = async (options: KafkajsOptions, transactionalId: stri
   const { requestMs, transactionMs } = timingsOf(options)
   const cluster = connect(options)
   const coordinator = (): Promise<Broker> =>
-    cluster.findGroupCoordinator({ groupId: transactionalId, coordinatorType: COORDINATOR.transaction })
+    coordinatorOf(cluster, 'transaction', transactionalId, requestMs)
   try {
     const { producerId, producerEpoch } = await again(cluster, transactionalId, async () => {
       await cluster.connect()
       await cluster.refreshMetadata()
       const broker = await coordinator()
-      return patiently(requestMs, ['CONCURRENT_TRANSACTIONS'], () => broker.initProducerId({ transactionalId, transactionTimeout: transactionMs }))
+      return patiently(requestMs, concurrent, () => broker.initProducerId({ transactionalId, transactionTimeout: transactionMs }))
     })
     return transactions(cluster, { transactionalId, producerId, producerEpoch }, coordinator, requestMs)
   } catch (error) {
@@ -100,15 +87,16 @@ const transactions = (
       const topics = grouped(records, ({ topic }) => topic).map(([topic, list]) => ({
         topic, partitions: [...new Set(list.map(({ partition }) => partition))],
       }))
-      await patiently(requestMs, ['CONCURRENT_TRANSACTIONS'], () => broker.addPartitionsToTxn({ ...identity, topics }))
+      await patiently(requestMs, concurrent, () => broker.addPartitionsToTxn({ ...identity, topics }))
       for (const part of sendsOf(records)) await send(part, ends)
     }
     if (offsets === undefined) return
     const { group, topic } = offsets
-    await patiently(requestMs, ['CONCURRENT_TRANSACTIONS'], () => broker.addOffsetsToTxn({ ...identity, groupId: group }))
-    const groupCoordinator = await cluster.findGroupCoordinator({ groupId: group, coordinatorType: COORDINATOR.group })
+    await patiently(requestMs, concurrent, () => broker.addOffsetsToTxn({ ...identity, groupId: group }))
     const partitions = offsets.offsets.map(({ partition, offset }) => ({ partition, offset: String(offset), metadata: null }))
-    await groupCoordinator.txnOffsetCommit({ ...identity, groupId: group, topics: [{ topic, partitions }] })
+    // The same offsets twice are the same offsets; a cluster's first group waits for the topic that keeps them.
+    await patiently(requestMs, ['GROUP_COORDINATOR_NOT_AVAILABLE', 'GROUP_LOAD_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'], async () =>
+      (await coordinatorOf(cluster, 'group', group, requestMs)).txnOffsetCommit({ ...identity, groupId: group, topics: [{ topic, partitions }] }))
   }
 
   const end = async (commit: boolean): Promise<void> => {
