@@ -57,6 +57,7 @@ export { score } from './pipeline/score.js'
 export {
   prepareScoring, scoreDocuments, type DocumentScore, type GivenDocument, type PreparedScoring, type ScoreDocumentsOptions,
 } from './pipeline/score-documents.js'
+export { explain, openExplainer, type ExplainedPlace, type Explainer, type ExplainerSettings, type Explanation } from './pipeline/explain.js'
 export { readRun } from './pipeline/runs.js'
 export { perNat, readTopK, type TopKRow, type TopKTable } from './pipeline/top-k.js'
 export { Interrupted, scoreRows, snapshotOf, writeScores, type ScoreRow, type Snapshot, type WriteScoresOptions } from './pipeline/outputs/index.js'
@@ -67,7 +68,8 @@ export { isPiece, piecesOf, toPieces, type Piece, type PieceOptions, type Reject
 export { batchByTokens, batchesByTokens, type BatchBounds, type Sized } from './pipeline/operators/batch-by-tokens.js'
 export { pulled } from './pipeline/operators/pulled.js'
 export { scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './pipeline/score-chunk.js'
-export { scorePartitions, type ScoreParts, type Tally } from './pipeline/score-partitions.js'
+export { ownership, type Ownership } from './pipeline/ownership.js'
+export { scorePartitions, type PassResult, type ScoreParts, type Tally } from './pipeline/score-partitions.js'
 export { openCheckpoint, type OpenCheckpoint } from './pipeline/checkpoint.js'
 export { pipelinesMermaid, pipelineText, type Pipeline, type Step } from './pipeline/steps.js'
 

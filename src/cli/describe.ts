@@ -9,7 +9,7 @@ const loadPipelines = async (): Promise<readonly Pipeline[]> =>
   (
     await Promise.all([
       import('../pipeline/ingest.js'), import('../pipeline/queries.js'), import('../pipeline/fit.js'), import('../pipeline/prepare.js'),
-      import('../pipeline/score.js'), import('../pipeline/sum.js'),
+      import('../pipeline/score.js'), import('../pipeline/sum.js'), import('../pipeline/explain.js'),
     ])
   ).map(({ steps }) => steps)
 

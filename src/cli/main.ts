@@ -12,6 +12,7 @@ import { packageRoot, UserError } from '../base/index.js'
 import { UsageError } from '../settings/index.js'
 import { analysesCommand } from './analyses.js'
 import { describeCommand } from './describe.js'
+import { explainCommand } from './explain.js'
 import { exportCommand } from './export.js'
 import { fitCommand } from './fit.js'
 import { ingestCommand } from './ingest.js'
@@ -43,7 +44,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), topkCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

@@ -7,6 +7,7 @@ const abouts: Readonly<Record<SectionName, string>> = {
   score: 'documents → influence on the queries of a run',
   sum: 'the scores of several runs → their weighted sum, a run of its own',
   topk: "a run's tables",
+  explain: "a document's influence on one query, by token and by layer",
   scores: "a run's scores, as files",
   analyses: "the papers' figures of a run",
   report: 'the figures, tables and provenance of a run, as one HTML file',

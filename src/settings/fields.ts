@@ -12,6 +12,7 @@ import { figureNames } from './settings.js'
 import type {
   AnalysesSettings,
   AnalysisSettings,
+  ExplainSettings,
   ExportSettings,
   FitSettings,
   GlobalSettings,
@@ -60,6 +61,10 @@ const MiB = 1024 ** 2
 
 /** The section `kafka` of the run file, where they stand without the first word: `kafkaCa` is `kafka: {ca: ...}`. */
 export const kafkaFields: Fields<KafkaSettings> = {
+  kafkaPrefix: {
+    kind: kinds.topicPrefix(), argument: 'PREFIX', fallback: null, fallbackAbout: 'none', flag: false,
+    about: 'stands before every name on the cluster, so that several corpora share one',
+  },
   kafkaTls: { kind: kinds.onOff(), fallback: false, fallbackAbout: 'on if a certificate or a key is given', flag: false, about: 'speak TLS' },
   kafkaCa: {
     kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: "the system's", flag: false,
@@ -85,7 +90,7 @@ export const globalFields: Fields<GlobalSettings> = {
     about: 'where the log is: embedded in the home, or a Kafka cluster (kafka://host:port[,host:port...])',
   },
   schemaRegistry: {
-    kind: kinds.url(), argument: 'URL', fallback: null, fallbackAbout: 'none',
+    kind: kinds.url(), argument: 'URL', fallback: null, fallbackAbout: 'none', secret: true,
     about: 'schema registry: values on Kafka then have its wire format',
   },
   ...kafkaFields,
@@ -275,6 +280,17 @@ export const topkFields: Fields<TopkSettings> = {
   normed: { kind: kinds.onOff(), fallback: false, about: "by influence over the norm of the document's gradient" },
 }
 
+export const explainFields: Fields<ExplainSettings> = {
+  ...globalFields,
+  run: runField,
+  query: { kind: kinds.text('the id of a query'), argument: 'ID', file: false, about: 'the query of the run whose score is explained' },
+  document: { kind: kinds.text('the id of a document'), argument: 'ID', file: false, about: 'the document' },
+  source: { kind: kinds.text(), argument: 'NAME', fallback: null, fallbackAbout: 'whichever has it', file: false, about: 'its source, where several have a document of this id' },
+  piece: { kind: kinds.whole({ min: 0 }), argument: 'N', fallback: null, fallbackAbout: 'the only one', file: false, about: 'which piece of a document that was split, from 0' },
+  model: { ...modelField, fallback: null, fallbackAbout: "the run's", file: false, about: 'checkpoint, if it is no longer where the run had it' },
+  queryModel: { ...modelField, fallback: null, fallbackAbout: "the run's", file: false, about: 'checkpoint of the queries, likewise' },
+}
+
 export const scoresFields: Fields<ScoresSettings> = {
   ...globalFields,
   run: runField,
@@ -353,6 +369,7 @@ export const commandFields = {
   score: scoreFields,
   sum: sumFields,
   topk: topkFields,
+  explain: explainFields,
   scores: scoresFields,
   analyses: analysesFields,
   report: reportFields,

@@ -26,6 +26,7 @@ export { figureNames, type FigureName } from './settings.js'
 export type {
   AnalysesSettings,
   AnalysisSettings,
+  ExplainSettings,
   ExportSettings,
   FitSettings,
   GlobalSettings,

@@ -11,6 +11,8 @@ export interface KafkaAccess {
   readonly tls: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null } | null
   readonly sasl: { readonly mechanism: SaslMechanism; readonly username: string; readonly password: string } | null
   readonly schemaRegistry: string | null
+  /** Before every name on the cluster. */
+  readonly prefix: string
 }
 
 const portDefault = 9092
@@ -30,7 +32,7 @@ export const kafkaAccess = (settings: GlobalSettings): KafkaAccess | undefined =
   const tls = kafkaTls || kafkaCa !== null || kafkaCert !== null
     ? { ca: pem('ca', kafkaCa), cert: pem('cert', kafkaCert), key: pem('key', kafkaKey) }
     : null
-  return { brokers, tls, sasl: saslOf(kafkaSasl, kafkaUsername, kafkaPassword), schemaRegistry }
+  return { brokers, tls, sasl: saslOf(kafkaSasl, kafkaUsername, kafkaPassword), schemaRegistry, prefix: settings.kafkaPrefix ?? '' }
 }
 
 const saslOf = (mechanism: SaslMechanism | null, username: string | null, password: string | null): KafkaAccess['sasl'] => {

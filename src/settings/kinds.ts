@@ -38,6 +38,14 @@ export const logAddress = (): Kind<string> => {
   }
 }
 
+/** What may stand at the beginning of a topic's name. */
+export const topicPrefix = (): Kind<string> => ({
+  allowed: 'letters, digits, ".", "_" and "-", at most 100',
+  schema: z.string().regex(/^[a-zA-Z0-9._-]{1,100}$/),
+  parse: (given) => given,
+  arity: 'one',
+})
+
 /** An address of HTTP. */
 export const url = (): Kind<string> => ({
   allowed: 'an http:// or https:// URL',

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type Fields, type SectionName } from './fields.js'
 import { readRunFile, showValue, type RunFile } from './run-file.js'
 import type {
-  AnalysesSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, ServeSettings,
+  AnalysesSettings, ExplainSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, ServeSettings,
   SumSettings, TopkSettings,
 } from './settings.js'
 import { UsageError } from './usage-error.js'
@@ -17,6 +17,7 @@ interface SettingsOf {
   readonly score: ScoreSettings
   readonly sum: SumSettings
   readonly topk: TopkSettings
+  readonly explain: ExplainSettings
   readonly scores: ScoresSettings
   readonly analyses: AnalysesSettings
   readonly report: ReportSettings

@@ -6,6 +6,8 @@ import type { Damping } from './kinds.js'
 
 /** How a Kafka cluster is reached beside its address; the section `kafka` of the run file. */
 export interface KafkaSettings {
+  /** Before every name on the cluster, so that several corpora share one. */
+  readonly kafkaPrefix: string | null
   /** Speak TLS. On by itself where a certificate or a key is given. */
   readonly kafkaTls: boolean
   /** PEM files: authorities to trust in place of the system's; this client's certificate and its key. */
@@ -189,6 +191,21 @@ export interface ExportSettings extends GlobalSettings {
 }
 
 export type ScoresFormat = 'jsonl' | 'npy' | 'parquet'
+
+/** One document's influence on one query of a run, by token and by layer. */
+export interface ExplainSettings extends GlobalSettings {
+  readonly run: string
+  /** Ids of a query of the run, and of a document. */
+  readonly query: string
+  readonly document: string
+  /** Null: whichever has it, if only one has. */
+  readonly source: string | null
+  /** Null: the only one. */
+  readonly piece: number | null
+  /** Folders of the checkpoints; null: where the run's record says. */
+  readonly model: string | null
+  readonly queryModel: string | null
+}
 
 export interface ScoresSettings extends GlobalSettings {
   readonly run: string
