@@ -32,7 +32,7 @@ export const openLog = async (settings: Partial<GlobalSettings> = {}, { partitio
     throw new UserError(`the home "${home}" cannot be made: ${(cause as Error).message}`, { cause, fix: 'another --home DIR' })
   }
   const access = kafkaAccess(complete)
-  const log = access === undefined ? await embeddedLog(homePaths(home).log) : await onKafka(access, { readonly: false })
+  const log = access === undefined ? await embeddedLog(homePaths(home).log) : await onKafka(access, { home, readonly: false })
   try {
     await log.ensureTopics(partitions === undefined ? {} : { partitions })
     return log
@@ -45,13 +45,26 @@ export const openLog = async (settings: Partial<GlobalSettings> = {}, { partitio
 /** Opens the log that the settings name for reading only. @throws UserError if there is none */
 export const openLogForReading = async (settings: Partial<GlobalSettings> = {}): Promise<Log> => {
   const complete = globalSettings(settings)
-  const access = kafkaAccess(complete)
-  if (access !== undefined) return onKafka(access, { readonly: true })
   const { home } = complete
+  const access = kafkaAccess(complete)
+  if (access !== undefined) return onKafka(access, { home, readonly: true })
   if (!existsSync(home) || !statSync(home).isDirectory())
     throw new UserError(`there is no home at "${home}"`, { fix: 'tributary ingest PATH... (or another --home DIR)' })
   return embeddedLog(homePaths(home).log, { readonly: true })
 }
 
-const onKafka = ({ brokers }: KafkaAccess, _options: { readonly readonly: boolean }): Promise<Log> =>
-  Promise.reject(new UserError(`the log on Kafka (${brokers.join(', ')}) cannot be opened yet`, { fix: '--log embedded' }))
+/** Neither the client nor its protocol is loaded where the log is embedded. */
+const onKafka = async (
+  { brokers, tls, sasl, schemaRegistry, prefix }: KafkaAccess, { home, readonly }: { readonly home: string; readonly readonly: boolean },
+): Promise<Log> => {
+  const [{ kafkaLog }, { kafkajsClient }, { SchemaRegistry, wireFormat }] = await Promise.all([
+    import('../log/kafka/index.js'), import('../log/kafka/kafkajs.js'), import('../log/registry/index.js'),
+  ])
+  return await kafkaLog(kafkajsClient({ brokers, tls, sasl }), {
+    cluster: `kafka://${brokers.join(',')}`,
+    prefix,
+    readonly,
+    leases: home,
+    ...(schemaRegistry === null ? {} : { codecs: (schemas) => wireFormat(new SchemaRegistry(schemaRegistry), schemas) }),
+  })
+}

@@ -182,7 +182,6 @@ describe('workers of one run', () => {
   test('whose log refuses them for good end with its error, also while they wait', async () => {
     const { log } = await homeWith(documents(50), { partitions: 4 })
     const refused: AsyncIterable<Assignment> = {
-      // eslint-disable-next-line require-yield
       async *[Symbol.asyncIterator]() {
         await new Promise((resolve) => setTimeout(resolve, 20))
         throw new Error('this worker may not join')

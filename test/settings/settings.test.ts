@@ -215,7 +215,7 @@ describe('the log', () => {
 
   test('is embedded unless it is said to be on a cluster', () => {
     assert.equal(log({}), undefined)
-    assert.deepEqual(log({ log: 'kafka://a,b.example:9093,[::1]:9094' }), { brokers: ['a:9092', 'b.example:9093', '[::1]:9094'], tls: null, sasl: null, schemaRegistry: null })
+    assert.deepEqual(log({ log: 'kafka://a,b.example:9093,[::1]:9094' }), { brokers: ['a:9092', 'b.example:9093', '[::1]:9094'], tls: null, sasl: null, schemaRegistry: null, prefix: '' })
     assert.deepEqual(log({}, { TRIBUTARY_LOG: 'kafka://c', TRIBUTARY_SCHEMA_REGISTRY: 'http://r:8081' })?.schemaRegistry, 'http://r:8081')
     for (const wrong of ['kafka:/a', 'kafka://', 'kafka://a,', 'kafka://a:b', 'kafka://user:secret@a:1', 'lmdb', 'kafka://a:123456'])
       assert.throws(() => log({ log: wrong }), /--log: .* is not allowed/, wrong)
