@@ -1,4 +1,4 @@
-/** @file `tributary serve`: the live page of a home, its API and metrics, computing nothing. */
+/** @file `tributary serve`: the live page of a home, its API and metrics; computes nothing but explanations, on demand. */
 import { Command } from 'commander'
 import { commandFields, parseAddress, resolveSettings } from '../settings/index.js'
 import { addOptions } from './options.js'
@@ -7,7 +7,8 @@ import { exitCodes, givenTo, interruptible, outputFor } from './shell.js'
 export const serveCommand = (): Command =>
   addOptions(new Command('serve').description('serve the live page: tables that move, search, documents with their scores, progress'), commandFields.serve)
     .addHelpText('after', `
-Reads the topics and computes nothing: it may run beside a scoring, after it, or on another machine over a Kafka log.
+Reads the topics alone: it may run beside a scoring, after it, or on another machine over a Kafka log. Only to explain a
+score, when asked to, it loads the run's checkpoint and factors; where they are not at hand it says so.
 tributary score --serve does the same within the scoring. The API is described at /api/openapi.json. There are no
 accounts: whoever reaches the address may read everything in the home, so it is this machine's own unless told
 otherwise. Ctrl-C ends it.`)
