@@ -2,9 +2,10 @@
 import type { Hono } from 'hono'
 import type { Address } from '../monitor/index.js'
 import { openLogForReading } from '../pipeline/home.js'
+import type { ExplainOnDemand } from '../pipeline/explain-on-demand.js'
 import type { GlobalSettings } from '../settings/index.js'
 import { analyseBeside } from './analyse-beside.js'
-import { startWebServer, type WebServer } from '../web/index.js'
+import { startWebServer, type Explain, type WebServer } from '../web/index.js'
 
 export interface PageOptions {
   readonly address: Address
@@ -14,12 +15,21 @@ export interface PageOptions {
   readonly run?: string
 }
 
-/** Serves until disposed, with a log of its own: what it reads keeps a work in the same process from nothing. */
+/**
+ * Serves until disposed, with a log of its own: what it reads keeps a work in the same process from nothing. Explanations
+ * are computed when they are asked for; until then no engine and no model is loaded.
+ */
 export const servePage = async (settings: GlobalSettings, { address, others, run }: PageOptions): Promise<WebServer> => {
   const log = await openLogForReading(settings)
+  let desk: ExplainOnDemand | undefined
+  const explain: Explain = async (request) => {
+    const { explainOnDemand } = await import('../pipeline/explain-on-demand.js')
+    desk ??= explainOnDemand(log, { home: settings.home, threads: settings.threads, model: null, queryModel: null })
+    return await desk.explain(request)
+  }
   try {
     const server = await startWebServer({
-      log, ...address, others, run, analyse: analyseBeside(settings),
+      log, ...address, others, run, explain, analyse: analyseBeside(settings),
       onBug: (error) => void process.stderr.write(`the live page: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`),
     })
     return {
@@ -27,6 +37,7 @@ export const servePage = async (settings: GlobalSettings, { address, others, run
       port: server.port,
       [Symbol.asyncDispose]: async () => {
         await server[Symbol.asyncDispose]()
+        await desk?.[Symbol.asyncDispose]()
         await log[Symbol.asyncDispose]()
       },
     }

@@ -10,7 +10,8 @@ import { homePaths } from '../../src/pipeline/home.js'
 import { readRun } from '../../src/pipeline/runs.js'
 import { sum } from '../../src/pipeline/sum.js'
 import { pipelineContext } from '../../src/pipeline/context.js'
-import { resolveSettings } from '../../src/settings/index.js'
+import { globalSettings, resolveSettings } from '../../src/settings/index.js'
+import { servePage } from '../../src/cli/page.js'
 import { mainPath } from '../cli/tributary.js'
 import { append, documentOf, driveFit, driveScore, homeWith, influenceOf, temporary, textOf } from './drive.js'
 import { tinyCheckpoint } from './tiny-checkpoint.js'
@@ -161,6 +162,21 @@ describe('explain', () => {
     const missing = run(['--document', 'nobody'])
     assert.deepEqual([missing.status, missing.stdout], [1, ''])
     assert.match(missing.stderr, /error: run "r" has not scored a document "nobody"\nfix: /)
+  })
+
+  test('the live page explains on demand, and says why it cannot', { timeout: 120_000 }, async () => {
+    const { home, log } = await scored()
+    const run = await readRun(log, 'r')
+    const recorded = (await influenceOf(log)).find(({ document }) => document === 'd7') ?? assert.fail()
+    await using page = await servePage(globalSettings({ home, threads: 1 }), { address: { host: '127.0.0.1', port: 0 } })
+    const ask = (offset: number, piece = 0): Promise<Response> =>
+      fetch(`${page.url.replace(/\/$/, '')}/api/runs/r/explain?query=stone&partition=${recorded.partition}&offset=${offset}&piece=${piece}`)
+    const found = (await (await ask(recorded.offset)).json()) as Explanation
+    const magnitude = found.tokens.reduce((sum, { term }) => sum + Math.abs(term), 0)
+    assert.ok(Math.abs(found.score - recorded.influence[run.queries.findIndex(({ id }) => id === 'stone')]) <= 2e-5 * magnitude)
+    assert.equal(found.tokens.map(({ text }) => text).join(''), textOf(7))
+    const refused = await ask(recorded.offset, 3)
+    assert.deepEqual([refused.status, /has no piece 3/.test(await refused.text())], [409, true])
   })
 
   test('documents that come later are explained too', { timeout: 120_000 }, async () => {
