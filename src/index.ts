@@ -54,6 +54,8 @@ export {
 } from './pipeline/queries.js'
 export { fit } from './pipeline/fit.js'
 export { score } from './pipeline/score.js'
+export { scoreCheckpoints } from './pipeline/score-checkpoints.js'
+export { sum, sumParts, type SumPart } from './pipeline/sum.js'
 export {
   prepareScoring, scoreDocuments, type DocumentScore, type GivenDocument, type PreparedScoring, type ScoreDocumentsOptions,
 } from './pipeline/score-documents.js'
