@@ -11,13 +11,13 @@ import { runPlain } from '../influence/plain-program.js'
 import { assertNear } from '../tensor/tensors.js'
 import { expected, fixture, plainWeights } from './checkpoints.js'
 
-/** Each sequence's gradients of all layers, G/<layer> [B, O, I'], and where the experts' layers read: N/<layer> [B, T, 1]. */
+/** Each sequence's gradients of all layers, G/<layer> [B, O, I'], and what the experts' layers read, I/<layer> [B, T, I], and where, N/<layer> [B, T, 1]. */
 const gradientProgram = (model: Model, weights: ProgramSpec['weights']): ProgramSpec => ({
   name: 'gradients', inputs: sequenceInputs, weights,
   build: (ops, value, weight) => {
     const { loss, layers } = batchGradients(ops, model, model.layers, value, weight)
     const outputs = layers.flatMap(({ layer, delta, input, seen }) => [
-      [`G/${layer.name}`, ops.matmul(delta, input, { transA: true })] as const, ...(seen === undefined ? [] : [[`N/${layer.name}`, seen] as const]),
+      [`G/${layer.name}`, ops.matmul(delta, input, { transA: true })] as const, ...(seen === undefined ? [] : [[`N/${layer.name}`, seen] as const, [`I/${layer.name}`, input] as const]),
     ])
     return { loss, ...Object.fromEntries(outputs) }
   },
@@ -89,6 +89,9 @@ for (const name of ['mixtral', 'mixtral-one', 'qwen3-moe'])
     let routed = 0
     for (const layer of experts) {
       const reads = at.filter((row) => Number(seen[`N/${layer.name}`].data[row]) === 1)
+      const input = seen[`I/${layer.name}`].data
+      for (const row of at)
+        assert.equal(input.subarray(row * layer.inputs, (row + 1) * layer.inputs).some((x) => Number(x) !== 0), reads.includes(row), `${layer.name}, token ${row}`)
       if (layer.name.endsWith('w2') || layer.name.endsWith('down_proj')) routed += reads.length
       const shape = covarianceShapes([layer]).find((known) => known.name.startsWith('S/')) ?? assert.fail()
       const S = covarianceOf(sums, shape, at.length)
