@@ -1,6 +1,5 @@
 /** @file A run begins, or goes on: its checkpoints, factors and queries, the join that was planned, its record. */
 import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { packageRoot } from '../base/index.js'
 import { openFactors, planJoin, type FactorSet, type JoinKind, type Plan } from '../influence/index.js'
@@ -110,7 +109,7 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
       id, prompt, completion, group, task, answer, steps, tokens: tokens.length, promptTokens, informationNats: nats[q],
     })),
     createdMs: now(),
-    versions: versions(),
+    versions: versions(engine),
   }
   const value: RunValue = { run: settings.run, createdMs: record.createdMs, settings: JSON.stringify(record) }
   const { appended } = await log.append([{ topic: 'runs', key: settings.run, value }], { unique: true })
@@ -121,11 +120,11 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
 
 const runValue = async (log: Log, run: string): Promise<RunValue | undefined> => (await log.latest('runs', run)).find(({ key }) => key === run)?.value
 
-const versions = (): Readonly<Record<string, string>> => {
+const versions = (engine: Engine): Readonly<Record<string, string>> => {
   const versionOf = (path: string): string => (JSON.parse(readFileSync(path, 'utf8')) as { readonly version: string }).version
   return {
     tributary: versionOf(join(packageRoot(), 'package.json')),
     node: process.versions.node,
-    'onnxruntime-node': versionOf(createRequire(import.meta.url).resolve('onnxruntime-node/package.json')),
+    ...engine.versions,
   }
 }

@@ -34,7 +34,7 @@ export interface ProgramSpec {
   readonly weights: ReadonlyMap<string, StoredTensor>
   /** Tokens of the longest sequence, where known: how finely causal attention is worth being cut depends on it. */
   readonly tokensMax?: number
-  /** The computation. Called once (traced) or for every run (eager), with whatever handles the engine uses. */
+  /** The computation. Called once, with whatever handles the engine uses while it traces. */
   readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
   /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */
   readonly accumulate?: Readonly<Record<string, readonly number[]>>
@@ -62,5 +62,7 @@ export interface Program extends AsyncDisposable {
 export interface Engine extends AsyncDisposable {
   readonly name: string
   readonly threads: number
+  /** Of the libraries that compute, by package, for the record of a run. */
+  readonly versions: Readonly<Record<string, string>>
   compile(spec: ProgramSpec): Promise<Program>
 }
