@@ -73,6 +73,12 @@ class Member implements GroupMember {
     this.#weather = weather
   }
 
+  /** After an eviction; a process that is dead or stopped does not get so far. */
+  async rejoin(): Promise<void> {
+    await this.#weather('rejoin')
+    if (!this.#left) this.#group.add(this)
+  }
+
   give(membership: Membership): void {
     this.#newest = membership
     this.#wake?.()
@@ -138,25 +144,38 @@ class Group {
   }
 }
 
+/** A network's answer is never in the same turn of the event loop. */
+const fair: Weather = () => new Promise((resolve) => setImmediate(() => resolve('fine')))
+
+const reach = async (weather: Weather, request: string): Promise<void> => {
+  const fate = await weather(request)
+  if (fate !== 'fine') throw new KafkaFault('unreachable', `${request}: ${fate}`)
+}
+
 export class FakeCluster {
-  weather: Weather = async () => 'fine'
+  /** Of what the cluster does by itself: markers of transactions, requests that come late. */
+  weather: Weather = fair
   nowMs: () => number = Date.now
   readonly #topics = new Map<string, { readonly partitions: Partition[]; configs: Readonly<Record<string, string>>; readonly replicationFactor: number }>()
   readonly #owners = new Map<string, Owner>()
   readonly #groups = new Map<string, Group>()
   #pids = 0
 
-  client(): KafkaClient {
+  /** One process's client, with the weather between it and the cluster. */
+  client(weather: Weather = fair): KafkaClient {
     return {
-      admin: this.#admin(),
-      fetch: (topic, partition, offset, bounds) => this.#fetch(topic, partition, offset, bounds),
+      admin: this.#admin(weather),
+      fetch: async (topic, partition, offset, bounds) => {
+        await reach(weather, 'fetch')
+        return this.#fetch(topic, partition, offset, bounds)
+      },
       join: async (group, topic) => {
-        await this.#reach('join')
-        const member = new Member(this.#group(group, topic), (request) => this.weather(request))
+        await reach(weather, 'join')
+        const member = new Member(this.#group(group, topic), weather)
         this.#group(group, topic).add(member)
         return member
       },
-      producer: (id) => this.#open(id),
+      producer: (id) => this.#open(id, weather),
       [Symbol.asyncDispose]: async () => undefined,
     }
   }
@@ -169,7 +188,18 @@ export class FakeCluster {
       if (member === undefined) continue
       group.remove(member)
       member.give({ generation: group.generation, partitions: [] })
-      setImmediate(() => setImmediate(() => group.add(member)))
+      void member.rejoin()
+    }
+  }
+
+  /** The timeout of transactions: what is open is aborted, and its producer fenced. */
+  expire(): void {
+    for (const owner of this.#owners.values()) {
+      if (owner.ongoing?.state !== 'open') continue
+      owner.epoch++
+      this.#decide(owner.ongoing, false)
+      this.#complete(owner.ongoing)
+      owner.ongoing = undefined
     }
   }
 
@@ -181,11 +211,6 @@ export class FakeCluster {
   committed(topic: string): readonly { readonly partition: number; readonly key: string; readonly value: Buffer | null }[] {
     return this.#partitions(topic).flatMap(({ entries }, partition) =>
       entries.filter(({ control, transaction }) => !control && transaction.state === 'committed').map(({ key, value }) => ({ partition, key, value })))
-  }
-
-  async #reach(request: string): Promise<void> {
-    const fate = await this.weather(request)
-    if (fate !== 'fine') throw new KafkaFault('unreachable', `${request}: ${fate}`)
   }
 
   #partitions(topic: string): Partition[] {
@@ -206,8 +231,7 @@ export class FakeCluster {
     return found
   }
 
-  async #fetch(topic: string, partition: number, offset: number, { bytesMax }: FetchBounds): Promise<Fetched> {
-    await this.#reach('fetch')
+  #fetch(topic: string, partition: number, offset: number, { bytesMax }: FetchBounds): Fetched {
     const { entries, stable, end } = this.#partition(topic, partition)
     if (offset > end) throw new KafkaFault('out-of-range', `the end is ${end}`)
     const records: Fetched['records'][number][] = []
@@ -225,17 +249,17 @@ export class FakeCluster {
 
   /* --------------------------------------------------- transactions ------------------------------------------------- */
 
-  async #open(id: string): Promise<TransactionalProducer> {
-    const fate = await this.weather('init')
+  async #open(id: string, weather: Weather): Promise<TransactionalProducer> {
+    const fate = await weather('init')
     if (fate === 'request lost') throw new KafkaFault('unreachable', 'init: request lost')
     const owner = this.#owners.get(id) ?? { pid: ++this.#pids, epoch: -1, ongoing: undefined }
     this.#owners.set(id, owner)
     owner.epoch++
-    if (owner.ongoing?.state === 'open') this.#decide(owner, owner.ongoing, false)
+    if (owner.ongoing?.state === 'open') this.#decide(owner.ongoing, false)
     if (owner.ongoing !== undefined) this.#complete(owner.ongoing)
     owner.ongoing = undefined
     if (fate !== 'fine') throw new KafkaFault('unreachable', `init: ${fate}`)
-    return new FakeProducer(this, owner)
+    return new FakeProducer(this, owner, weather)
   }
 
   /** Within the owner's transaction; the epoch is looked at when the request arrives. */
@@ -261,7 +285,7 @@ export class FakeCluster {
 
   end(owner: Owner, epoch: number, commit: boolean): void {
     const transaction = this.#ongoing(owner, epoch)
-    this.#decide(owner, transaction, commit)
+    this.#decide(transaction, commit)
     void this.weather('markers').then(() => this.#complete(transaction))
   }
 
@@ -275,7 +299,7 @@ export class FakeCluster {
     return owner.ongoing
   }
 
-  #decide(_owner: Owner, transaction: Transaction, commit: boolean): void {
+  #decide(transaction: Transaction, commit: boolean): void {
     transaction.state = 'decided'
     transaction.commit = commit
   }
@@ -291,61 +315,61 @@ export class FakeCluster {
 
   /* -------------------------------------------------- administration ------------------------------------------------ */
 
-  #admin(): KafkaAdmin {
-    const reach = (): Promise<void> => this.#reach('admin')
+  #admin(weather: Weather): KafkaAdmin {
+    const admin = (): Promise<void> => reach(weather, 'admin')
     const offset = ({ entries, stable, end }: Partition, kind: OffsetKind): number =>
       kind === 'earliest' ? (entries.length === 0 ? end : 0) : kind === 'latest' ? end : stable
     return {
       topics: async (names) => {
-        await reach()
+        await admin()
         return [...this.#topics].filter(([topic]) => names?.includes(topic) ?? true)
           .map(([topic, { partitions, replicationFactor }]) => ({ topic, partitions: partitions.length, replicationFactor }))
       },
       configs: async (topic) => {
-        await reach()
+        await admin()
         this.#partitions(topic)
         return this.#topics.get(topic)?.configs ?? {}
       },
       createTopics: async (topics: readonly NewKafkaTopic[]) => {
-        await reach()
+        await admin()
         const missing = topics.filter(({ topic }) => !this.#topics.has(topic))
         for (const { topic, partitions, configs, replicationFactor } of missing)
           this.#topics.set(topic, { partitions: Array.from({ length: partitions }, () => new Partition()), configs, replicationFactor: replicationFactor ?? 1 })
         return missing.map(({ topic }) => topic)
       },
       growTopic: async (topic, partitions) => {
-        await reach()
+        await admin()
         const there = this.#partitions(topic)
         while (there.length < partitions) there.push(new Partition())
       },
       setConfigs: async (topic, configs) => {
-        await reach()
+        await admin()
         this.#partitions(topic)
         const found = this.#topics.get(topic)
         if (found !== undefined) found.configs = configs
       },
       deleteTopics: async (topics) => {
-        await reach()
+        await admin()
         for (const topic of topics) this.#topics.delete(topic)
       },
       offsets: async (topic, kind) => {
-        await reach()
+        await admin()
         return this.#partitions(topic).map((partition) => offset(partition, kind))
       },
       offsetsAt: async (topic, timestampMs) => {
-        await reach()
+        await admin()
         return this.#partitions(topic).map(({ entries, end }) => entries.find((entry) => entry.timestampMs >= timestampMs)?.offset ?? end)
       },
       groupOffsets: async (group, topic) => {
-        await reach()
+        await admin()
         return this.#partitions(topic).map((_, partition) => this.#groups.get(group)?.offsets.get(`${topic} ${partition}`) ?? null)
       },
       groupMembers: async (group) => {
-        await reach()
+        await admin()
         return this.#groups.get(group)?.members.size ?? 0
       },
       deleteGroups: async (groups) => {
-        await reach()
+        await admin()
         for (const group of groups) this.#groups.delete(group)
       },
     }
@@ -356,10 +380,12 @@ class FakeProducer implements TransactionalProducer {
   readonly #cluster: FakeCluster
   readonly #owner: Owner
   readonly #epoch: number
+  readonly #weather: Weather
   #usable = true
 
-  constructor(cluster: FakeCluster, owner: Owner) {
+  constructor(cluster: FakeCluster, owner: Owner, weather: Weather) {
     this.#cluster = cluster
+    this.#weather = weather
     this.#owner = owner
     this.#epoch = owner.epoch
   }
@@ -377,7 +403,7 @@ class FakeProducer implements TransactionalProducer {
   }
 
   async #request(name: string, action: () => unknown): Promise<void> {
-    const fate = await this.#cluster.weather(name)
+    const fate = await this.#weather(name)
     if (fate === 'fine' || fate === 'answer lost')
       try {
         action()
