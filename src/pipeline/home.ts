@@ -55,12 +55,12 @@ export const openLogForReading = async (settings: Partial<GlobalSettings> = {}):
 
 /** Neither the client nor its protocol is loaded where the log is embedded. */
 const onKafka = async (
-  { brokers, tls, sasl, schemaRegistry, prefix }: KafkaAccess, { home, readonly }: { readonly home: string; readonly readonly: boolean },
+  { brokers, tls, sasl, schemaRegistry, prefix, sessionMs }: KafkaAccess, { home, readonly }: { readonly home: string; readonly readonly: boolean },
 ): Promise<Log> => {
   const [{ kafkaLog }, { kafkajsClient }, { SchemaRegistry, wireFormat }] = await Promise.all([
     import('../log/kafka/index.js'), import('../log/kafka/kafkajs.js'), import('../log/registry/index.js'),
   ])
-  return await kafkaLog(kafkajsClient({ brokers, tls, sasl }), {
+  return await kafkaLog(kafkajsClient({ brokers, tls, sasl, sessionMs }), {
     cluster: `kafka://${brokers.join(',')}`,
     prefix,
     readonly,

@@ -81,6 +81,10 @@ export const kafkaFields: Fields<KafkaSettings> = {
     kind: kinds.text('a password'), argument: 'PASSWORD', fallback: null, fallbackAbout: 'none', flag: false, secret: true,
     about: 'SASL password; never printed, never recorded',
   },
+  kafkaSessionTimeoutMs: {
+    kind: kinds.whole({ min: 500, max: 3_600_000 }), argument: 'MS', fallback: 30_000, flag: false,
+    about: "milliseconds without a heartbeat after which a worker's partitions go to others, within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms",
+  },
 }
 
 export const globalFields: Fields<GlobalSettings> = {

@@ -13,6 +13,8 @@ export interface KafkaAccess {
   readonly schemaRegistry: string | null
   /** Before every name on the cluster. */
   readonly prefix: string
+  /** A worker that was not heard of for so long loses its partitions. */
+  readonly sessionMs: number
 }
 
 const portDefault = 9092
@@ -32,7 +34,7 @@ export const kafkaAccess = (settings: GlobalSettings): KafkaAccess | undefined =
   const tls = kafkaTls || kafkaCa !== null || kafkaCert !== null
     ? { ca: pem('ca', kafkaCa), cert: pem('cert', kafkaCert), key: pem('key', kafkaKey) }
     : null
-  return { brokers, tls, sasl: saslOf(kafkaSasl, kafkaUsername, kafkaPassword), schemaRegistry, prefix: settings.kafkaPrefix ?? '' }
+  return { brokers, tls, sasl: saslOf(kafkaSasl, kafkaUsername, kafkaPassword), schemaRegistry, prefix: settings.kafkaPrefix ?? '', sessionMs: settings.kafkaSessionTimeoutMs }
 }
 
 const saslOf = (mechanism: SaslMechanism | null, username: string | null, password: string | null): KafkaAccess['sasl'] => {

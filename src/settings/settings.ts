@@ -18,6 +18,8 @@ export interface KafkaSettings {
   readonly kafkaUsername: string | null
   /** A secret: from a variable or the run file only, never printed and never recorded. */
   readonly kafkaPassword: string | null
+  /** A worker that was not heard of for so long loses its partitions to the others. */
+  readonly kafkaSessionTimeoutMs: number
 }
 
 export type SaslMechanism = 'plain' | 'scram-sha-256' | 'scram-sha-512'

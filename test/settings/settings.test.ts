@@ -215,7 +215,7 @@ describe('the log', () => {
 
   test('is embedded unless it is said to be on a cluster', () => {
     assert.equal(log({}), undefined)
-    assert.deepEqual(log({ log: 'kafka://a,b.example:9093,[::1]:9094' }), { brokers: ['a:9092', 'b.example:9093', '[::1]:9094'], tls: null, sasl: null, schemaRegistry: null, prefix: '' })
+    assert.deepEqual(log({ log: 'kafka://a,b.example:9093,[::1]:9094' }), { brokers: ['a:9092', 'b.example:9093', '[::1]:9094'], tls: null, sasl: null, schemaRegistry: null, prefix: '', sessionMs: 30_000 })
     assert.deepEqual(log({}, { TRIBUTARY_LOG: 'kafka://c', TRIBUTARY_SCHEMA_REGISTRY: 'http://r:8081' })?.schemaRegistry, 'http://r:8081')
     for (const wrong of ['kafka:/a', 'kafka://', 'kafka://a,', 'kafka://a:b', 'kafka://user:secret@a:1', 'lmdb', 'kafka://a:123456'])
       assert.throws(() => log({ log: wrong }), /--log: .* is not allowed/, wrong)
@@ -234,6 +234,7 @@ describe('the log', () => {
     assert.throws(() => log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_CERT: cert }), /certificate is given without its key/)
     assert.throws(() => log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_CA: join(folder, 'none') }), /kafka ca: .* cannot be read/)
     assert.deepEqual(log({ log: 'kafka://a' }, { TRIBUTARY_KAFKA_TLS: 'on' })?.tls, { ca: null, cert: null, key: null })
+    assert.equal(log({ config: runFile('log: kafka://a\nkafka:\n  session-timeout-ms: 6000\n') })?.sessionMs, 6000)
     assert.throws(() => log({ config: runFile('kafka:\n  user: me\n') }), /no setting "user" in "kafka"/)
   })
 
