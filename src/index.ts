@@ -28,7 +28,7 @@ export {
 
 // Settings: the defaults of the command line, filled in and checked.
 export {
-  fitSettings, formatBytes, globalSettings, ingestSettings, kafkaAccess, parseBytes, resolveSettings, scoreSettings, UsageError,
+  fitSettings, formatBytes, globalSettings, ingestSettings, kafkaAccess, parseBytes, replaySettings, resolveSettings, scoreSettings, UsageError,
   type Accuracy, type Damping, type FitOptions, type FitSettings, type GlobalSettings, type IngestOptions, type IngestSettings, type JoinChoice,
   type Json, type KafkaAccess, type KafkaSettings, type Long, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type SaslMechanism, type ScoresFormat, type Strategy,
 } from './settings/index.js'
@@ -61,6 +61,8 @@ export {
 } from './pipeline/score-documents.js'
 export { explain, openExplainer, type ExplainedPlace, type Explainer, type ExplainerSettings, type Explanation } from './pipeline/explain.js'
 export { readRun } from './pipeline/runs.js'
+export { diffRuns, type DiffOptions, type Mover, type QueryDiff, type RunDiff } from './pipeline/diff.js'
+export { mergedTables, type MergedTables } from './pipeline/merged-tables.js'
 export { perNat, readTopK, type TopKRow, type TopKTable } from './pipeline/top-k.js'
 export { Interrupted, scoreRows, snapshotOf, writeScores, type ScoreRow, type Snapshot, type WriteScoresOptions } from './pipeline/outputs/index.js'
 

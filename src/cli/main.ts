@@ -12,6 +12,7 @@ import { packageRoot, UserError } from '../base/index.js'
 import { UsageError } from '../settings/index.js'
 import { analysesCommand } from './analyses.js'
 import { describeCommand } from './describe.js'
+import { diffCommand } from './diff.js'
 import { explainCommand } from './explain.js'
 import { exportCommand } from './export.js'
 import { fitCommand } from './fit.js'
@@ -19,6 +20,8 @@ import { ingestCommand } from './ingest.js'
 import { addGlobalOptions } from './options.js'
 import { endQuietlyWithoutReader } from './output.js'
 import { queriesCommand } from './queries.js'
+import { replayCommand } from './replay.js'
+import { resetCommand } from './reset.js'
 import { scoreCommand } from './score.js'
 import { scoresCommand } from './scores.js'
 import { reportCommand } from './report.js'
@@ -44,7 +47,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

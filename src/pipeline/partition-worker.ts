@@ -30,6 +30,8 @@ export interface ScoreParts {
   readonly scorer: Scorer
   readonly tokenizer: Tokenizer
   readonly options: PieceOptions
+  /** Whether a document is in the run; absent: all are. Those that are not are passed over. */
+  readonly wanted?: (record: LogRecord<'documents'>) => boolean
   readonly bounds: BatchBounds
   /** Wait for more documents when caught up. */
   readonly follow: boolean
@@ -87,7 +89,7 @@ export interface PartitionWorker {
 
 /** One partition: its state, its position, and what waits to be committed. */
 export const partitionWorker = async (assignment: Assignment, parts: ScoreParts): Promise<PartitionWorker> => {
-  const { run, queries, k, tokenizer, options, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
+  const { run, queries, k, tokenizer, options, wanted, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
   const { partition, lost } = assignment
   observer.assigned(partition)
   const wasRestored = observer.time('restore')
@@ -121,7 +123,7 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     if (records.length === 0) return undefined
     wasRead()
     const tokenized = observer.time('tokenize')
-    const chunk = await firstValueFrom(from(records).pipe(toChunk(tokenizer, options, bounds)))
+    const chunk = await firstValueFrom(from(wanted === undefined ? records : records.filter(wanted)).pipe(toChunk(tokenizer, options, bounds)))
     tokenized()
     return { from: offset, end: records[records.length - 1].offset + 1, chunk }
   }

@@ -11,6 +11,7 @@ import { ownership, type Ownership } from './ownership.js'
 import { finalise, isFinal, type RescoreParts } from './rescore.js'
 import { scorePartitions, type PassResult } from './score-partitions.js'
 import { openScorer } from './scorer.js'
+import { inSlice } from './slice.js'
 import type { Pipeline } from './steps.js'
 
 export const steps: Pipeline = {
@@ -93,6 +94,7 @@ const pass = async (
     scorer: open.scorer,
     tokenizer: open.tokenizer,
     options: open.options,
+    wanted: inSlice(settings),
     bounds: open.bounds,
     follow: settings.follow,
     signal,

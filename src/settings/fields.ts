@@ -256,6 +256,18 @@ export const scoreFields: Fields<ScoreSettings> = {
     kind: kinds.list('names of groups'), argument: 'NAME', fallback: [], fallbackAbout: 'all',
     about: 'only the queries of these groups',
   },
+  fromOffset: {
+    kind: kinds.whole({ min: 0 }), argument: 'N', fallback: 0, about: 'only documents from this offset of their partition on',
+  },
+  fromTime: {
+    kind: kinds.time(), argument: 'TIME', fallback: null, fallbackAbout: 'the beginning', about: 'only documents added at this time or later',
+  },
+  onlyPartition: {
+    kind: kinds.wholes(), argument: 'P', fallback: [], fallbackAbout: 'all', about: 'only documents of these partitions',
+  },
+  onlySource: {
+    kind: kinds.list('names of sources'), argument: 'NAME', fallback: [], fallbackAbout: 'all', about: 'only documents of these sources',
+  },
 }
 
 export const sumFields: Fields<SumSettings> = {

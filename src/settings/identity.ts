@@ -9,6 +9,7 @@
  * | join, rank, sharedRank, damping, seed | they change scores |
  * | k, rescore | tables of another k cannot be merged; final scores differ |
  * | long, context | they say what is scored of a document |
+ * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
  * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  *
  * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
@@ -61,8 +62,17 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     context: settings.context,
     batchTokens: settings.batchTokens,
     seed: settings.seed,
+    ...sliceRecord(settings),
     queries: facts.queries.map((query) => ({ id: query.id, hash: queryHash(query) })),
   })
+
+/** The slice of the documents, where it is not all of them: runs of all documents are as they were recorded before there were slices. */
+const sliceRecord = ({ fromOffset, fromTime, onlyPartition, onlySource }: ScoreSettings): Record<string, Json> => ({
+  ...(fromOffset === 0 ? {} : { fromOffset }),
+  ...(fromTime === null ? {} : { fromTime: new Date(fromTime).toISOString() }),
+  ...(onlyPartition.length === 0 ? {} : { onlyPartition: [...new Set(onlyPartition)].sort((a, b) => Number(a) - Number(b)) }),
+  ...(onlySource.length === 0 ? {} : { onlySource: [...new Set(onlySource)].sort() }),
+})
 
 const show = (value: Json | undefined): string => {
   const text = value === undefined ? 'nothing' : canonicalJson(value)

@@ -125,6 +125,20 @@ export const listOf = <const Choice extends string>(...choices: readonly [Choice
   arity: 'list',
 })
 
+/** Several whole numbers, as text. */
+export const wholes = (): Kind<readonly string[]> => ({
+  ...list('a list of whole numbers'),
+  schema: z.array(z.union([z.string().regex(/^\d+$/), z.int().nonnegative()]).transform(String)),
+})
+
+/** A point in time. */
+export const time = (): Kind<string> => ({
+  allowed: 'a time as ISO 8601 has it: 2026-01-31, or 2026-01-31T12:00:00Z',
+  schema: z.string().refine((given) => /^\d{4}-\d\d-\d\d/.test(given) && !Number.isNaN(Date.parse(given))),
+  parse: (given) => given,
+  arity: 'one',
+})
+
 const byteUnits: Readonly<Record<string, number>> = {
   '': 1, b: 1,
   k: 1024, kib: 1024, kb: 1e3,

@@ -131,6 +131,14 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly queries: readonly string[]
   /** Names of groups of queries. A query counts if its id or its group is named. */
   readonly group: readonly string[]
+  /** Only documents from this offset of their partition on. */
+  readonly fromOffset: number
+  /** Only documents that were appended at this time (ISO 8601) or later; null: whenever. */
+  readonly fromTime: string | null
+  /** Only documents of these partitions (numbers); empty: all. */
+  readonly onlyPartition: readonly string[]
+  /** Only documents of these sources; empty: all. */
+  readonly onlySource: readonly string[]
 }
 
 /** A run that is the weighted sum of others. */
