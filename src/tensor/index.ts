@@ -7,6 +7,7 @@ export type { AttentionOptions, Composites, HeadOptions, MatmulOptions, NormOpti
 export { NotFiniteError } from './engine.js'
 export type { Engine, InputSpec, Program, ProgramSpec, StoredTensor, TensorData } from './engine.js'
 export { onnxEngine, type OnnxEngineOptions } from './engines/onnx/engine.js'
+export { tfjsEngine, type TfjsEngineOptions } from './engines/tfjs/engine.js'
 export { plainOps, type PlainTensor } from './engines/plain.js'
 export { eigh, eighAll } from './linalg/index.js'
 export { sampleLabels } from './head.js'
