@@ -29,6 +29,7 @@ import { serveCommand } from './serve.js'
 import { exitCodes } from './shell.js'
 import { statusCommand } from './status.js'
 import { sumCommand } from './sum.js'
+import { topicsCommand } from './topics.js'
 import { topkCommand } from './topk.js'
 
 const version = (): string =>
@@ -47,7 +48,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(), topicsCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

@@ -169,6 +169,8 @@ class Held implements Assignment {
     await patiently(clock, () => this.#member.verify())
     await this.#producer?.close()
     this.#producer = undefined
+    // The topics may have grown since they were looked at: that is how this partition came to be.
+    if (this.partition >= (await topics.get('documents')).partitions) await topics.refresh()
     this.#producer = await patiently(clock, () => client.producer(transactionalIdOf(prefix, this.#run, this.partition)))
     return await readState(this.#parts, this.#producer, await topics.states(), this.#run, this.partition)
   }

@@ -4,7 +4,9 @@
  * paused, killed or cut off, and whichever answer is lost.
  */
 export * from './client.js'
-export type { Clock } from './faults.js'
+export { guarded, type Clock } from './faults.js'
 export { kafkaLog, type KafkaLogOptions } from './kafka-log.js'
 export { REQUEST_BYTES_MAX, sendsOf, sizeOf } from './sends.js'
 export { MESSAGE_BYTES_MAX, kafkaTopic, type TopicPlacement } from './topic-configs.js'
+export { actualTopics, carryOut, planAt } from './topic-admin.js'
+export { planTopics, stepText, type ActualTopic, type Difference, type Refusal, type Step, type TopicPlan, type Wanted } from './topic-plan.js'
