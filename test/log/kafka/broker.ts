@@ -10,6 +10,7 @@
 import { createServer, type AddressInfo } from 'node:net'
 import { after, describe, test } from 'node:test'
 import { newAuthority, type Authority } from './broker/certificates.js'
+import type { ListenerPorts } from './broker/config.js'
 import { dockerNode } from './broker/docker.js'
 import { jvmNode, type Node } from './broker/jvm.js'
 
@@ -23,6 +24,8 @@ export interface BrokerNeeds {
   /** Settings of the broker. */
   readonly overrides?: Readonly<Record<string, string>>
   readonly jit?: 'quick' | 'full'
+  /** A second plain listener, which tells its clients that the broker is at this port of 127.0.0.1: that of a proxy. */
+  readonly proxy?: number
 }
 
 export interface TestBroker {
@@ -32,6 +35,8 @@ export interface TestBroker {
   readonly saslTls: string
   /** Clients need a certificate here: `CN=writer` is a superuser, other names may do nothing. */
   readonly tls: string
+  /** Where the proxy of `proxy` finds the broker. */
+  readonly proxied: string
   /** Who signed the broker's certificate (localhost and 127.0.0.1), and may sign clients'. */
   readonly authority: Authority | undefined
   /** What it is, for messages: a container, the JVM, KAFKA_BROKERS. */
@@ -63,25 +68,27 @@ const external = (addresses: string): TestBroker => {
     throw new NoBroker('the broker of KAFKA_BROKERS is not ours to stop')
   }
   return {
-    plaintext: addresses, sasl: '', saslTls: '', tls: '', authority: undefined, kind: `KAFKA_BROKERS=${addresses}`,
+    plaintext: addresses, sasl: '', saslTls: '', tls: '', proxied: '', authority: undefined, kind: `KAFKA_BROKERS=${addresses}`,
     kill: no, pause: no, resume: no, restart: no, dispose: async () => {},
   }
 }
 
 /** Starts a broker. Rejects with NoBroker, which says what was tried. */
-export const startBroker = async ({ kill = false, secure = false, overrides, jit }: BrokerNeeds = {}): Promise<TestBroker> => {
+export const startBroker = async ({ kill = false, secure = false, overrides, jit, proxy }: BrokerNeeds = {}): Promise<TestBroker> => {
   const given = process.env.KAFKA_BROKERS ?? ''
-  if (given !== '' && !kill && !secure && overrides === undefined) return external(given)
+  if (given !== '' && !kill && !secure && overrides === undefined && proxy === undefined) return external(given)
   const tried: string[] = []
   for (const [kind, make] of [['a container', dockerNode], ['the JVM', jvmNode]] as const)
     // A port that was free may be taken before the broker has it: once more, with others.
     for (let attempt = 0; attempt < (kind === 'the JVM' ? 2 : 1); attempt++) {
-      const [plaintext, controller, sasl, saslTls, tls] = await freePorts(5)
+      const [plaintext, controller, sasl, saslTls, tls, proxied] = await freePorts(6)
       const authority = secure ? newAuthority('tributary tests') : undefined
       const server = authority?.issue('broker', { hosts: ['localhost', '127.0.0.1'] })
       const tlsFiles: Record<string, string> = authority === undefined || server === undefined ? {}
         : { 'ca.pem': authority.certificate, 'server.pem': `${server.key}${server.certificate}` }
-      const ports = secure ? { plaintext, controller, sasl, saslTls, tls } : { plaintext, controller }
+      const ports: ListenerPorts = {
+        plaintext, controller, ...(secure ? { sasl, saslTls, tls } : {}), ...(proxy === undefined ? {} : { proxied: { port: proxied, proxy } }),
+      }
       let node: Node
       try {
         node = await make({ ports, tlsFiles, overrides, jit })
@@ -91,7 +98,7 @@ export const startBroker = async ({ kill = false, secure = false, overrides, jit
       }
       const at = (port: number): string => `127.0.0.1:${port}`
       return {
-        plaintext: at(plaintext), sasl: at(sasl), saslTls: at(saslTls), tls: at(tls), authority, kind,
+        plaintext: at(plaintext), sasl: at(sasl), saslTls: at(saslTls), tls: at(tls), proxied: at(proxied), authority, kind,
         kill: node.kill, pause: node.pause, resume: node.resume, restart: node.start, dispose: node.dispose,
       }
     }

@@ -10,6 +10,8 @@ export interface ListenerPorts {
   readonly sasl?: number
   readonly saslTls?: number
   readonly tls?: number
+  /** A plain listener that clients are told to reach at another port, a proxy's. */
+  readonly proxied?: { readonly port: number; readonly proxy: number }
 }
 
 /** Users of a secure broker: `writer` may do everything, `stranger` nothing. */
@@ -37,10 +39,11 @@ export interface ServerOptions {
 
 export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides = {} }: ServerOptions): string => {
   const listeners = [
-    { name: 'PLAINTEXT', protocol: 'PLAINTEXT', port: ports.plaintext },
-    { name: 'SASL', protocol: 'SASL_PLAINTEXT', port: ports.sasl },
-    { name: 'SASLTLS', protocol: 'SASL_SSL', port: ports.saslTls },
-    { name: 'TLS', protocol: 'SSL', port: ports.tls },
+    { name: 'PLAINTEXT', protocol: 'PLAINTEXT', port: ports.plaintext, advertised: ports.plaintext },
+    { name: 'PROXIED', protocol: 'PLAINTEXT', port: ports.proxied?.port, advertised: ports.proxied?.proxy },
+    { name: 'SASL', protocol: 'SASL_PLAINTEXT', port: ports.sasl, advertised: ports.sasl },
+    { name: 'SASLTLS', protocol: 'SASL_SSL', port: ports.saslTls, advertised: ports.saslTls },
+    { name: 'TLS', protocol: 'SSL', port: ports.tls, advertised: ports.tls },
   ].filter(({ port }) => port !== undefined)
   const lines = [
     'process.roles=broker,controller',
@@ -48,7 +51,7 @@ export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides
     `controller.quorum.voters=1@127.0.0.1:${ports.controller}`,
     'controller.listener.names=CONTROLLER',
     `listeners=${[...listeners.map(({ name, port }) => `${name}://${bind}:${port}`), `CONTROLLER://127.0.0.1:${ports.controller}`].join()}`,
-    `advertised.listeners=${listeners.map(({ name, port }) => `${name}://127.0.0.1:${port}`).join()}`,
+    `advertised.listeners=${listeners.map(({ name, advertised }) => `${name}://127.0.0.1:${advertised}`).join()}`,
     'inter.broker.listener.name=PLAINTEXT',
     `listener.security.protocol.map=${['CONTROLLER:PLAINTEXT', ...listeners.map(({ name, protocol }) => `${name}:${protocol}`)].join()}`,
     `log.dirs=${dataFolder}`,

@@ -17,7 +17,7 @@ export const dockerNode = async ({ ports, tlsFiles, overrides }: NodeOptions): P
   const properties = `${folder}/server.properties`
   const id = randomBytes(16).toString('base64url').replace(/^-/, 'a')
   const format = formatArguments(id, properties, ports.tls !== undefined).map((word) => `'${word}'`).join(' ')
-  const published = [ports.plaintext, ports.sasl, ports.saslTls, ports.tls].filter((port) => port !== undefined)
+  const published = [ports.plaintext, ports.proxied?.port, ports.sasl, ports.saslTls, ports.tls].filter((port) => port !== undefined)
   const container = await new GenericContainer(`apache/kafka:${BROKER_VERSION}`)
     .withExposedPorts(...published.map((port) => ({ container: port, host: port })))
     .withEnvironment({ KAFKA_HEAP_OPTS: '-Xmx400m -Xms128m', KAFKA_LOG4J_OPTS: `-Dlog4j2.configurationFile=${folder}/log4j2.properties` })
