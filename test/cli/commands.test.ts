@@ -221,7 +221,7 @@ describe('usage', options, () => {
     assert.match(stdout, /^ingest: shards/)
     assert.match(stdout, /```mermaid\nflowchart LR\n/)
     const { pipelines } = JSON.parse((await tributary('describe --json')).stdout) as { pipelines: { name: string }[] }
-    assert.deepEqual(pipelines.map(({ name }) => name), ['ingest', 'queries', 'fit', 'prepare', 'score', 'sum'])
+    assert.deepEqual(pipelines.map(({ name }) => name), ['ingest', 'queries', 'fit', 'prepare', 'score', 'sum', 'explain'])
   })
 
   test('a reader that has seen enough ends it quietly', async () => {
