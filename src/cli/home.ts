@@ -45,6 +45,7 @@ const readManifest = (path: string): Readonly<Record<string, unknown>> => {
 
 /** Bytes that a folder takes on disk, sparse files counted as what they hold. */
 export const bytesOnDisk = async (folder: string): Promise<number> => {
+  if (!existsSync(folder)) return 0 // a log on a cluster needs no home to be read
   let bytes = 0
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name)

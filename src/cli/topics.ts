@@ -88,6 +88,8 @@ const listCommand = (): Command =>
     const settings = resolveGlobalSettings(givenTo(command))
     const { topicStates } = await import('../pipeline/topics.js')
     const states = await topicStates(settings)
+    if (settings.log.startsWith('kafka://') && states.every(({ partitions }) => partitions === null))
+      outputFor(settings).note('none is there: tributary topics apply (or these credentials may not see them: Describe on the topics)')
     if (settings.json) return outputFor(settings).json(states.map(jsonOf))
     await outputFor(settings).write(tableOf(
       ['TOPIC', 'PARTITIONS', 'REPLICAS', 'CLEANUP', 'NEXT OFFSETS', 'WHAT'],

@@ -57,11 +57,21 @@ export const openLogForReading = async (settings: Partial<GlobalSettings> = {}):
 const onKafka = async (
   { brokers, tls, sasl, schemaRegistry, prefix, sessionMs }: KafkaAccess, { home, readonly }: { readonly home: string; readonly readonly: boolean },
 ): Promise<Log> => {
-  const [{ kafkaLog }, { kafkajsClient }, { SchemaRegistry, wireFormat }] = await Promise.all([
+  const [{ guarded, kafkaLog }, { kafkajsClient }, { SchemaRegistry, wireFormat }] = await Promise.all([
     import('../log/kafka/index.js'), import('../log/kafka/kafkajs.js'), import('../log/registry/index.js'),
   ])
-  return await kafkaLog(kafkajsClient({ brokers, tls, sasl, sessionMs }), {
-    cluster: `kafka://${brokers.join(',')}`,
+  const client = kafkajsClient({ brokers, tls, sasl, sessionMs })
+  const cluster = `kafka://${brokers.join(',')}`
+  // A worker waits for a broker that is not there yet; whoever only looks is told at once.
+  if (readonly)
+    try {
+      await guarded(cluster, () => client.admin.topics([]))
+    } catch (error) {
+      await client[Symbol.asyncDispose]()
+      throw error
+    }
+  return await kafkaLog(client, {
+    cluster,
     prefix,
     readonly,
     leases: home,

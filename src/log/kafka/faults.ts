@@ -45,13 +45,21 @@ export const explained = (error: unknown, cluster: string): unknown => {
   const user = (what: string, fix: string): UserError => new UserError(`${what}: ${error.message}`, { cause: error, fix })
   switch (error.kind) {
     case 'unreachable':
-      return user(`no broker of ${cluster} answers`, 'start the broker, or mend the addresses in --log')
+      return user(`no broker of ${cluster} answers`, /clos/i.test(error.message)
+        ? 'if that port wants TLS or credentials: kafka: {tls, sasl, username} in the run file and TRIBUTARY_KAFKA_PASSWORD; else look at the broker'
+        : 'start the broker, or mend the addresses in --log')
     case 'unavailable':
       return user(`the cluster at ${cluster} cannot serve this now${on}`, 'look at the brokers: a leader or replicas are missing; then start again')
     case 'tls':
-      return user(`${cluster} refuses TLS, or speaks none`, 'kafka: {tls, ca, cert, key} in the run file, and the port of the TLS listener')
+      return user(`${cluster} refuses TLS, or speaks none`, /certificate required|bad certificate/i.test(error.message)
+        ? 'kafka: {cert, key} in the run file: this port wants a certificate of the client'
+        : /verify|self.signed|authority/i.test(error.message)
+          ? "kafka: {ca: FILE} in the run file: the authority that signed the broker's certificate"
+          : 'kafka: {tls, ca, cert, key} in the run file, and the port of the TLS listener')
     case 'authentication':
-      return user(`${cluster} refuses the credentials`, 'kafka: {sasl, username} in the run file, and TRIBUTARY_KAFKA_PASSWORD')
+      return user(`${cluster} refuses the credentials`, /SASL state/i.test(error.message)
+        ? 'leave out kafka: {sasl, username}, or name the port of its SASL listener: this one takes no credentials'
+        : 'mend kafka: {sasl, username} in the run file, and TRIBUTARY_KAFKA_PASSWORD')
     case 'not-authorized':
       return user(`these credentials may not do this at ${cluster}${on}`, 'give them the ACLs that docs/kafka.md lists')
     case 'unknown-topic':

@@ -74,7 +74,7 @@ export class Topics {
     const topic = await this.find(name)
     if (topic !== undefined) return topic
     const { cluster, prefix } = this.#parts
-    throw new UserError(`${cluster} has no topic "${prefix}${name}" yet`, { fix: 'tributary topics apply' })
+    throw new UserError(`${cluster} has no topic "${prefix}${name}" yet`, { fix: 'tributary topics apply (if it is there: an ACL is missing, Describe on the topic)' })
   }
 
   /** The compacted topics that lie as `documents` do and hold what a worker goes on from, positions included. */
