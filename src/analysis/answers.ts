@@ -14,6 +14,23 @@ const answerNs = [10, 50, 100, 500] as const
 /** Documents named for reading. */
 const readingsMax = 5
 
+/** Characters of a document that is to be read. */
+const excerptLength = 240
+
+interface TextAbout {
+  readonly document: string
+  readonly source: string
+  readonly excerpt: string
+}
+
+/** A document at the top. */
+export interface TopText {
+  readonly document: string
+  readonly source: string
+  readonly text: string | null
+  readonly labels: readonly string[]
+}
+
 /** The texts of the documents at the top: what of them is needed, not the texts themselves. */
 export class TopTexts {
   readonly rows: number
@@ -21,6 +38,7 @@ export class TopTexts {
   readonly #found = new Map<Place, readonly number[]>()
   readonly #labels = new Map<Place, readonly string[]>()
   readonly #overlaps = new Map<Place, ReadonlyMap<number, number>>()
+  readonly #about = new Map<Place, TextAbout>()
   readonly #wanted = new Map<Place, Set<number>>()
   readonly #keywords: readonly ReadonlySet<string>[]
   readonly #find: ReturnType<typeof finderOf>
@@ -42,12 +60,13 @@ export class TopTexts {
     return [...this.#wanted.keys()].sort((a, b) => a - b)
   }
 
-  add(place: Place, text: string | null, labels: readonly string[]): void {
+  add(place: Place, { text, labels, document, source }: TopText): void {
     if (labels.length > 0) this.#labels.set(place, labels)
     if (text === null) return
     const words = wordsOf(text)
     this.#found.set(place, this.#find(words))
     this.#overlaps.set(place, new Map([...(this.#wanted.get(place) ?? [])].map((q) => [q, overlapOf(this.#keywords[q], words)])))
+    this.#about.set(place, { document, source, excerpt: text.trim().slice(0, excerptLength) })
   }
 
   /** Documents at the top that had a text. */
@@ -63,9 +82,24 @@ export class TopTexts {
   overlap(place: Place, query: number): number {
     return this.#overlaps.get(place)?.get(query) ?? 0
   }
+  about(place: Place): TextAbout {
+    return this.#about.get(place) ?? { document: '', source: '', excerpt: '' }
+  }
   get state(): AnalysisState {
     return this.#state
   }
+}
+
+/** A document to be read: no number says whether it answers. */
+export interface Reading {
+  readonly rank: number
+  readonly place: Place
+  readonly document: string
+  readonly source: string
+  /** The share of the query's words and pairs of words that it has. */
+  readonly overlap: number
+  /** How its text begins. */
+  readonly excerpt: string
 }
 
 export interface QueryAnswers {
@@ -80,7 +114,7 @@ export interface QueryAnswers {
   readonly stepsRank: number | null
   readonly steps: readonly { readonly step: string; readonly rank: number | null; readonly inCorpus: number }[]
   /** Documents of the list that share most words and pairs of words with the query: to be read. */
-  readonly readings: readonly { readonly rank: number; readonly place: Place; readonly overlap: number }[]
+  readonly readings: readonly Reading[]
 }
 
 /** Queries of a group with a hit in their first n documents. */
@@ -185,6 +219,7 @@ const readingsOf = (state: AnalysisState, texts: TopTexts, kind: ScoreKind, q: n
     .filter(({ overlap }) => overlap > 0)
     .sort((a, b) => b.overlap - a.overlap || a.rank - b.rank)
     .slice(0, readingsMax)
+    .map((reading) => ({ ...reading, ...texts.about(reading.place) }))
 }
 
 /** Documents of a list that are looked at for labels: as many as in the paper's finding 4. */

@@ -14,10 +14,17 @@ export interface SelfCheck {
   /** Documents with a greater score; null: more than are kept. */
   readonly rank: number | null
   readonly score: number
+  /** −f, nats: what the completion adds to the loss of the text. */
+  readonly informationNats: number
+  /**
+   * The completion's own part of the raw score, ∇fᵀ(G + λI)⁻¹∇f: the text's score less that of its prompt alone. A squared
+   * length, so never negative in a right run. Null where it was not scored.
+   */
+  readonly completionPart: number | null
 }
 
-/** Scores of the queries' own texts, raw and normed, in the run's order. */
-export type OwnScores = readonly { readonly raw: number; readonly normed: number }[]
+/** Scores of the queries' own texts, raw and normed, in the run's order; and the raw score of the prompt alone, null where it is no part of the text. */
+export type OwnScores = readonly { readonly raw: number; readonly normed: number; readonly promptRaw: number | null }[]
 
 /** Ranks of the queries' own texts: those in the corpus, and, where they were scored, all. */
 export const selfChecks = (state: AnalysisState, scored?: OwnScores): SelfCheck[] => {
@@ -30,8 +37,12 @@ export const selfChecks = (state: AnalysisState, scored?: OwnScores): SelfCheck[
   return scoreKinds.flatMap((kind) => [
     ...state.ownTexts().map((own): SelfCheck => ({
       query: state.queries[own.query].id, kind, from: 'corpus', rank: rankOf(own.query, kind, own[kind]), score: own[kind],
+      informationNats: state.queries[own.query].informationNats, completionPart: null,
     })),
-    ...(scored ?? []).map((own, q): SelfCheck => ({ query: state.queries[q].id, kind, from: 'scored', rank: rankOf(q, kind, own[kind]), score: own[kind] })),
+    ...(scored ?? []).map((own, q): SelfCheck => ({
+      query: state.queries[q].id, kind, from: 'scored', rank: rankOf(q, kind, own[kind]), score: own[kind], informationNats: state.queries[q].informationNats,
+      completionPart: own.promptRaw === null ? null : own.raw - own.promptRaw,
+    })),
   ])
 }
 

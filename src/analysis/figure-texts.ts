@@ -58,10 +58,28 @@ export const figureTexts = {
       '1 is chance, 10 is ten times as often. A bar whose p (corrected) is above 0.05 may be chance. A source high at the top and at the bottom has large influence of either sign rather than helpful influence.',
     paper: paper.sources,
   },
+  spurious: {
+    title: 'Scores that hang on one token',
+    shows: 'For the first documents of every query, how far the score is spread over the tokens: ‖a‖₂ / ‖a‖₁ of their influence a. It is 1 where one token has all of it, and 1/√T where T tokens have as much. Above 2/3 a document is flagged.',
+    reading:
+      'A flagged document often is a chance meeting of one rare token, not a text that teaches what the query needs (Grosse et al. 2023 filter such pairs). Short documents are flagged more easily. ' +
+      'The report puts flagged documents behind a fold and names the first one that is not flagged.',
+    paper: [],
+  },
+  baselines: {
+    title: 'Random baselines',
+    shows: 'The main number of each figure beside what it would be of nothing: labels shuffled, sources dealt anew, documents drawn at random, normal scores.',
+    reading:
+      'A number within the range of its baseline is what chance gives 95 times of 100. Normal scores say what mere sorting of noise does: the slope and the share of the first 1 % that any bell curve has.',
+    paper: [],
+  },
   'self-checks': {
     title: 'Can the run be believed',
     shows: "The rank that a query's own text has, or would have, as a document.",
-    reading: 'It should be 0, or nearly: nothing should help a completion more than reading it. Greater ranks mean factors of too few documents, a wrong checkpoint, or a lossy join.',
+    reading:
+      'It should be 0, or nearly: nothing should help a completion more than reading it. But a text is its prompt, too, which a document is read with and a query is not: where the model is sure of the completion (some hundredths of a nat) ' +
+      'there is nothing left to learn from it, and the rank is that of the prompt. So look at the completion\'s own part of the score: it is a squared length, and never negative in a right run. ' +
+      'Greater ranks with much information, or a negative part, mean a wrong checkpoint, factors of too few documents, or a lossy join.',
     paper: [],
   },
 } as const satisfies Readonly<Record<string, FigureText>>

@@ -78,6 +78,29 @@ export const studentTwoSided = (value: number, freedom: number): number => incom
 /** P(|z| ≥ value) of a standard normal: t with a great many degrees of freedom differs by less than 1e-9. */
 export const normalTwoSided = (value: number): number => studentTwoSided(value, 1e9)
 
+/** Σ coefficients · x^i, the highest power first. */
+const polynomial = (coefficients: readonly number[], x: number): number => coefficients.reduce((sum, c) => sum * x + c, 0)
+
+const quantileMiddle = [
+  [-39.69683028665376, 220.9460984245205, -275.9285104469687, 138.357751867269, -30.66479806614716, 2.506628277459239],
+  [-54.47609879822406, 161.5858368580409, -155.6989798598859, 66.80131188771972, -13.28068155288572, 1],
+] as const
+const quantileTail = [
+  [-0.007784894002430293, -0.3223964580411365, -2.400758277161838, -2.549732539343734, 4.374664141464968, 2.938163982698783],
+  [0.007784695709041462, 0.3224671290700398, 2.445134137142996, 3.754408661416, 1],
+] as const
+
+/** The standard normal quantile, p in (0, 1), to some 1e-9 of its size (Acklam's rational approximation). */
+export const normalQuantile = (p: number): number => {
+  if (p > 0.5) return -normalQuantile(1 - p)
+  if (p < 0.02425) {
+    const q = Math.sqrt(-2 * Math.log(p))
+    return polynomial(quantileTail[0], q) / polynomial(quantileTail[1], q)
+  }
+  const q = p - 0.5
+  return (q * polynomial(quantileMiddle[0], q * q)) / polynomial(quantileMiddle[1], q * q)
+}
+
 /** The result of comparing two groups of numbers. */
 export interface Comparison {
   readonly meanA: number

@@ -10,6 +10,8 @@ import { addOptions } from './options.js'
 import { tableOf, visible } from './output.js'
 import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
 
+/** Documents of every query that are looked at when spurious ones are asked for by name. */
+const spuriousRows = 10
 /** Rows of a long table that are printed; --json has all. */
 const longRows = 12
 
@@ -22,7 +24,8 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
     .action(async (which: string[], _options: unknown, command: Command) => {
       const settings = resolveSettings('analyses', givenTo(command, { which }))
       const output = outputFor(settings)
-      const analysed = await analysisOf(settings)
+      // Who asks for them by name wants them computed.
+      const analysed = await analysisOf(settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings)
       if (analysed === undefined) return
       const { allFigures } = await import('../report/figures.js')
       const isAsked = (name: FigureName): boolean => settings.which.length === 0 || settings.which.includes(name)
@@ -52,7 +55,7 @@ export const analysisOf = async (settings: AnalysisSettings): Promise<RunAnalyse
     const ownScores = settings.selfCheck
       ? await (await import('../pipeline/own-texts.js')).scoreOwnTexts(run, { home: settings.home, threads: settings.threads, progress, signal })
       : undefined
-    return await analyseRun(log, run, { home: settings.home, depth: settings.depth, labelField: settings.labelField, ownScores, progress, signal })
+    return await analyseRun(log, run, { home: settings.home, depth: settings.depth, labelField: settings.labelField, ownScores, spurious: settings.spurious, threads: settings.threads, progress, signal })
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error
     output.warn(error.message)

@@ -53,7 +53,7 @@ export const writeReport = async (
 
 /** The report of a run whose log is open already. */
 export const reportOf = async (log: Log, run: RunAnalyses['run'], { home, out }: { readonly home: string; readonly out: string }): Promise<RunAnalyses> => {
-  const analysed = await analyseRun(log, run, { home })
+  const analysed = await analyseRun(log, run, { home, spurious: 10 })
   await writeReport(log, analysed, { out, data: null, rows: 10, force: true })
   return analysed
 }

@@ -8,8 +8,8 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import {
-  analyse, AnalysisState, answerRows, depthDefault, placeOf, TopTexts,
-  type Analyses, type AnalysedDocument, type AnalysedQuery, type OwnScores, type StateOptions,
+  analyse, AnalysisState, answerRows, depthDefault, pairsToJudge, placeOf, TopTexts,
+  type Analyses, type AnalysedDocument, type AnalysedQuery, type JudgedPair, type OwnScores, type StateOptions,
 } from '../analysis/index.js'
 import { documentId, runId, UserError } from '../base/index.js'
 import type { InfluenceValue, Log, LogRecord } from '../log/index.js'
@@ -28,6 +28,12 @@ export interface AnalyseOptions {
   readonly labelField?: string
   /** Scores of the queries' own texts, for the self-check (own-texts.ts). */
   readonly ownScores?: OwnScores
+  /**
+   * Rows of every query's tables of which the tokens are looked at (concentrations.ts): needs the home, checkpoint and
+   * factors. Default 0: what was judged before is told, no more.
+   */
+  readonly spurious?: number
+  readonly threads?: number | null
   readonly progress?: Progress
   readonly signal?: AbortSignal
 }
@@ -92,13 +98,21 @@ export const analyseRun = async (log: Log, run: RunRecord, options: AnalyseOptio
     let seen = 0
     for await (const { place, value } of documentsAt(log, texts.wanted)) {
       if (signal.aborted) throw new Interrupted('interrupted; what was read is kept')
-      texts.add(place, value.text, namesIn(value.extra, labelField))
+      texts.add(place, { document: value.id, source: value.source, text: value.text, labels: namesIn(value.extra, labelField) })
       progress.update(++seen)
     }
-    return { run, queries, analyses: analyse(total, texts, options.ownScores), state: total, texts, offsets, lag: await lagOf(log, run), recordsRead }
+    const judged = await judgedOf(log, run, total, options)
+    return { run, queries, analyses: analyse(total, texts, { ownScores: options.ownScores, judged }), state: total, texts, offsets, lag: await lagOf(log, run), recordsRead }
   } finally {
     progress.stop()
   }
+}
+
+/** Explaining brings the engine: loaded only where it is asked for. */
+const judgedOf = async (log: Log, run: RunRecord, state: AnalysisState, { home, spurious = 0, threads = null, progress, signal }: AnalyseOptions): Promise<ReadonlyMap<string, JudgedPair>> => {
+  if (home === null) return new Map()
+  const { judge, judgedBefore } = await import('./concentrations.js')
+  return spurious === 0 ? judgedBefore(home, run) : await judge(log, run, pairsToJudge(state, spurious), { home, threads, progress, signal })
 }
 
 interface PartitionPart {

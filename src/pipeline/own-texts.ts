@@ -7,7 +7,7 @@ import { UserError } from '../base/index.js'
 import type { QueryValue } from '../log/index.js'
 import { scoreSettings, type Damping, type RunRecord } from '../settings/index.js'
 import type { Progress } from './context.js'
-import { prepareScoring, scoreDocuments } from './score-documents.js'
+import { prepareScoring, scoreDocuments, type DocumentScore } from './score-documents.js'
 
 /** @throws UserError where checkpoint or factors of the run are not there any more, or are others */
 export const scoreOwnTexts = async (
@@ -26,10 +26,18 @@ export const scoreOwnTexts = async (
     if (Math.abs(now - informationNats) > 1e-3 * Math.abs(informationNats))
       throw new UserError(`query "${id}" has ${now.toFixed(4)} nats under "${run.model}", it had ${informationNats.toFixed(4)} when the run began`, { fix: 'put the checkpoint of the run in its place again' })
   })
-  const scores = run.queries.map(() => ({ raw: NaN, normed: NaN }))
-  const documents = queries.map((query, q) => ({ id: String(q), text: ownTextOf(query) }))
-  for await (const { index, piece, influence, gradientNorm } of scoreDocuments(scoring, documents, { signal, onRejected: () => undefined }))
-    if (piece === 0) scores[index] = { raw: influence[index], normed: Math.fround(influence[index] / gradientNorm) }
+  const scores = run.queries.map((): { raw: number; normed: number; promptRaw: number | null } => ({ raw: NaN, normed: NaN, promptRaw: null }))
+  // Own texts, and behind them their prompts.
+  const documents = [...queries.map(ownTextOf), ...queries.map(({ prompt }) => prompt)].map((text, at) => ({ id: String(at), text }))
+  const [own, prompts] = [new Map<number, DocumentScore>(), new Map<number, DocumentScore>()]
+  for await (const score of scoreDocuments(scoring, documents, { signal, onRejected: () => undefined }))
+    if (score.piece === 0) (score.index < queries.length ? own : prompts).set(score.index % queries.length, score)
+  for (const [q, { influence, gradientNorm, loss }] of own) {
+    const prompt = prompts.get(q)
+    // The losses tell whether the text's tokens are the prompt's and the completion's, one after the other.
+    const isPart = prompt !== undefined && Math.abs(loss - prompt.loss - scoring.queries[q].informationNats) <= 1e-4 * Math.max(1, loss)
+    scores[q] = { raw: influence[q], normed: Math.fround(influence[q] / gradientNorm), promptRaw: isPart ? prompt.influence[q] : null }
+  }
   return scores
 }
 

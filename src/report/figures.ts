@@ -4,7 +4,7 @@
  */
 import { figureTexts, scoreKinds, type Analyses, type FigureText, type ScoreKind } from '../analysis/index.js'
 import type { FigureName } from '../settings/index.js'
-import type { Cell, Format } from './format.js'
+import { formatNumber, type Cell, type Format } from './format.js'
 
 export interface Column {
   readonly name: string
@@ -39,7 +39,8 @@ const n = (value: number): string => value.toLocaleString('en-US')
 /** Every figure by one kind of score. */
 export const figuresOf = (analyses: Analyses, kind: ScoreKind): Figure[] => [
   correlationFigure(analyses, kind), overlapFigure(analyses, kind), magnitudeFigure(analyses, kind), powerLawFigure(analyses, kind),
-  answersFigure(analyses, kind), labelsFigure(analyses, kind), sourcesFigure(analyses, kind), selfCheckFigure(analyses, kind),
+  answersFigure(analyses, kind), labelsFigure(analyses, kind), sourcesFigure(analyses, kind), spuriousFigure(analyses, kind),
+  baselinesFigure(analyses, kind), selfCheckFigure(analyses, kind),
 ]
 
 /** Every figure, raw first. */
@@ -149,6 +150,7 @@ const powerLawFigure = ({ powerLaws }: Analyses, kind: ScoreKind): Figure => {
 
 const answersFigure = ({ answers }: Analyses, kind: ScoreKind): Figure => {
   const { hits, queries, texts, documents, rows } = answers[kind]
+  const readings = queries.flatMap((query) => query.readings.map((reading) => [query.query, reading.rank, reading.document, reading.source, reading.overlap, reading.excerpt]))
   const rank = (value: number | null): Cell => value ?? `not in ${rows}`
   return {
     name: 'answers', kind, text: figureTexts.answers,
@@ -169,6 +171,10 @@ const answersFigure = ({ answers }: Analyses, kind: ScoreKind): Figure => {
           query.query, query.group, query.correct === null ? '–' : query.correct ? 'yes' : 'no', rank(query.answerRank), query.answerInCorpus,
           query.steps.length === 0 ? '–' : rank(query.stepsRank), query.steps.length, query.steps.filter((step) => step.rank !== null).length,
         ]),
+      },
+      {
+        id: `answers-readings-${kind}`, title: 'To be read: first documents that share most words with the query', isLong: true,
+        columns: columns({ query: 'text', rank: 'count', document: 'text', source: 'text', 'words in common': 'percent', 'begins': 'text' }), rows: readings,
       },
     ],
   }
@@ -214,6 +220,50 @@ const sourcesFigure = ({ sources }: Analyses, kind: ScoreKind): Figure => {
   }
 }
 
+const spuriousFigure = ({ spurious }: Analyses, kind: ScoreKind): Figure => {
+  const { rows, judged, groups, queries, flagged } = spurious[kind]
+  const many = Math.max(0, ...queries.map((query) => query.judged))
+  return {
+    name: 'spurious', kind, text: figureTexts.spurious,
+    remarks: judged === 0
+      ? ['No document was looked at: tributary analyses spurious, or --spurious N, does so (it needs checkpoint and factors).']
+      : [
+          `n = ${n(judged)} pairs of a query and a document: the first ${n(rows)} of every query${many > rows ? `, of some up to ${n(many)}` : ''}. ${n(flagged.length)} are flagged (${formatNumber((100 * flagged.length) / judged)} %).`,
+          'A rule, not a test: 2/3 is the bound that Grosse et al. chose.',
+        ],
+    tables: judged === 0 ? [] : [
+      {
+        id: `spurious-groups-${kind}`, title: 'By group', isLong: false,
+        columns: columns({ group: 'text', queries: 'count', 'documents looked at': 'count', flagged: 'count', 'median ‖a‖₂/‖a‖₁': 'number', 'queries whose first is flagged': 'count' }),
+        rows: groups.map((group) => [group.group, group.queries, group.judged, group.flagged, group.median, group.firstFlagged]),
+      },
+      {
+        id: `spurious-flagged-${kind}`, title: 'Flagged documents', isLong: true,
+        columns: columns({ query: 'text', rank: 'count', document: 'text', source: 'text', score: 'number', '‖a‖₂/‖a‖₁': 'number', 'strongest token': 'text', 'at token': 'count', 'its share of ‖a‖₁': 'percent', tokens: 'count' }),
+        rows: flagged.map((row) => [row.query, row.rank, row.document, row.source, row.score, row.concentration, row.token, row.tokenAt, row.tokenShare, row.tokens]),
+      },
+      {
+        id: `spurious-queries-${kind}`, title: 'Every query without them', isLong: true,
+        columns: columns({ query: 'text', group: 'text', 'documents looked at': 'count', flagged: 'count', 'first that is not flagged': 'count' }),
+        rows: queries.map((query) => [query.query, query.group, query.judged, query.flagged, query.firstSound ?? 'none']),
+      },
+    ],
+  }
+}
+
+const baselinesFigure = ({ baselines }: Analyses, kind: ScoreKind): Figure => ({
+  name: 'baselines', kind, text: figureTexts.baselines,
+  remarks: [`n = ${n(baselines[kind].documents)} documents. Ranges are the middle 95 % of 999 draws (lists in common: of a normal approximation); where none stands, the figure's own p tells how far chance goes.`],
+  tables: [{
+    id: `baselines-${kind}`, title: 'This run and nothing', isLong: false,
+    columns: columns({ figure: 'text', measure: 'text', 'this run': 'number', baseline: 'number', from: 'number', to: 'number', 'what is random': 'text' }),
+    rows: baselines[kind].rows.map(({ figure, measure, value, baseline, range, of }) => [figure, measure, value, baseline, range?.[0] ?? null, range?.[1] ?? null, of]),
+  }],
+})
+
+/** Below this many nats nothing of a completion is left to learn, and its text ranks as its prompt does. */
+const sureNats = 0.05
+
 const selfCheckFigure = ({ selfChecks, documents }: Analyses, kind: ScoreKind): Figure => {
   const own = selfChecks.filter((check) => check.kind === kind)
   const first = own.filter(({ rank }) => rank === 0).length
@@ -221,10 +271,20 @@ const selfCheckFigure = ({ selfChecks, documents }: Analyses, kind: ScoreKind): 
     name: 'self-checks', kind, text: figureTexts['self-checks'],
     remarks: own.length === 0
       ? ['No query\'s own text is a document of this run, and none was scored: --self-check scores them (it needs checkpoint and factors).']
-      : [`${first} of ${own.length} own texts rank first, ${own.filter(({ rank }) => rank !== null && rank < 10).length} in the first ten, of ${n(documents)} documents.`],
+      : [`${first} of ${own.length} own texts rank first, ${own.filter(({ rank }) => rank !== null && rank < 10).length} in the first ten, of ${n(documents)} documents.`, ...selfCheckRemarks(own)],
     tables: own.length === 0 ? [] : [{
-      id: `self-checks-${kind}`, title: 'Ranks of own texts', isLong: true, columns: columns({ query: 'text', 'the text is': 'text', rank: 'count', score: 'number' }),
-      rows: own.map(({ query, from, rank, score }) => [query, from === 'corpus' ? 'in the corpus' : 'scored for this', rank ?? 'beyond those kept', score]),
+      id: `self-checks-${kind}`, title: 'Ranks of own texts', isLong: true, columns: columns({ query: 'text', 'the text is': 'text', rank: 'count', score: 'number', "the completion's nats": 'number', "the completion's part (raw)": 'number' }),
+      rows: own.map(({ query, from, rank, score, informationNats, completionPart }) => [query, from === 'corpus' ? 'in the corpus' : 'scored for this', rank ?? 'beyond those kept', score, informationNats, completionPart]),
     }],
   }
+}
+
+const selfCheckRemarks = (own: Analyses['selfChecks']): string[] => {
+  const later = own.filter(({ rank }) => rank !== 0)
+  const sure = later.filter(({ informationNats }) => informationNats < sureNats).length
+  const parts = own.flatMap(({ completionPart }) => completionPart ?? [])
+  return [
+    ...(later.length === 0 ? [] : [`Of the ${later.length} that do not rank first, ${sure} have completions of less than ${sureNats} nats: their rank is that of their prompt.`]),
+    ...(parts.length === 0 ? [] : [`The completion's own part of the score is positive for ${parts.filter((part) => part > 0).length} of ${parts.length}; it has to be.`]),
+  ]
 }

@@ -2,7 +2,7 @@
  * @file The report: one HTML file that needs nothing beside it. No script, nothing fetched (its content security policy
  * forbids both), every text of the corpus escaped.
  */
-import { cellOf, type Finding, type ScoreKind } from '../analysis/index.js'
+import { cellOf, placeOf, type Finding, type ScoreKind } from '../analysis/index.js'
 import type { RunAnalyses } from '../pipeline/analyse.js'
 import type { TopKTable } from '../pipeline/top-k.js'
 import { answersChart, heatmap, heatSteps, magnitudeChart, slopeChart, sourceChart, type Chart } from './charts.js'
@@ -49,6 +49,8 @@ export const chartsOf = ({ analyses, queries }: RunAnalyses, { name, kind }: Fig
       return groups.flatMap((group) => (['top', 'bottom'] as const).flatMap((end) => sourceChart(analyses.sources[kind], group, end) ?? []))
     case 'overlap':
     case 'labels':
+    case 'spurious':
+    case 'baselines':
     case 'self-checks':
       return []
     default:
@@ -69,7 +71,7 @@ export const reportPage = (input: ReportInput): string => {
 <p class="muted">Which documents made the model say what it says: influence of ${n(analyses.documents)} documents on ${n(run.queries.length)} queries, as of ${new Date(nowMs).toISOString().slice(0, 16).replace('T', ' ')} UTC.${lag > 0 ? ` The run goes on: ${n(lag)} documents are not in yet, and every figure may still move.` : ''}</p>
 <dl class="facts"><div><dt>documents scored</dt><dd>${n(analyses.documents)}</dd></div><div><dt>queries</dt><dd>${n(run.queries.length)}</dd></div>
 <div><dt>sources</dt><dd>${n(analyses.sources.raw.corpus.length)}</dd></div><div><dt>join</dt><dd>${run.join}</dd></div>${run.accuracy === undefined ? '' : html`<div><dt>r with full rank</dt><dd>${run.accuracy.pearsonMean.toFixed(4)}</dd></div>`}</dl></header>
-<nav aria-label="Contents"><ul>${[['findings', 'Findings'], ['correlation', 'Correlation'], ['overlap', 'Overlap'], ['magnitude', 'Magnitude'], ['power-law', 'Power law'], ['answers', 'Answers'], ['labels', 'Labels'], ['sources', 'Sources'], ['self-checks', 'Self-checks'], ['tables', 'Tables'], ['provenance', 'Provenance']].map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul></nav>
+<nav aria-label="Contents"><ul>${[['findings', 'Findings'], ['correlation', 'Correlation'], ['overlap', 'Overlap'], ['magnitude', 'Magnitude'], ['power-law', 'Power law'], ['answers', 'Answers'], ['labels', 'Labels'], ['sources', 'Sources'], ['spurious', 'One token'], ['baselines', 'Baselines'], ['self-checks', 'Self-checks'], ['tables', 'Tables'], ['provenance', 'Provenance']].map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul></nav>
 <main>${findingsPart(analyses.findings)}${figureParts(analysed)}${tablesPart(input)}${provenancePart(analysed)}</main>
 <footer>Made by tributary ${version}. Positive influence: training on the document a little more would make the completion likelier. Per nat: divided by the completion's information. Normed: divided by the norm of the document's gradient. docs/analyses.md has every formula. Paper: Ruis et al. 2024, arXiv 2411.12580.</footer></body></html>
 `
@@ -138,12 +140,32 @@ ${analysed.queries.map((query, q) => html`<details class="query"><summary><b>${q
 <p class="asks">${query.prompt}<mark>${query.completion}</mark></p>
 <p class="small muted">${query.informationNats.toFixed(3)} nats${query.answer === null ? '' : html`; answer: ${query.answer}`}${query.steps.length > 1 ? html`; steps: ${query.steps.join(' · ')}` : ''}</p>
 ${lists.flatMap(({ kind, top, bottom }) => [
-    listPart(top[q], { title: `First documents by ${kindWords[kind]}`, phrases: [...(query.answer === null ? [] : [query.answer]), ...query.steps], isFolded: false }),
+    listPart(top[q], { flagged: flaggedOf(analysed, kind, query.id), title: `First documents by ${kindWords[kind]}`, phrases: [...(query.answer === null ? [] : [query.answer]), ...query.steps], isFolded: false }),
     listPart(bottom[q], { title: `Last documents by ${kindWords[kind]}`, phrases: [...(query.answer === null ? [] : [query.answer]), ...query.steps], isFolded: true }),
   ])}</details>`)}</section>`
 
-const listPart = (table: TopKTable | undefined, { title, phrases, isFolded }: { readonly title: string; readonly phrases: readonly string[]; readonly isFolded: boolean }): Html => {
+/** Pieces of documents that hang on one token, by one query. */
+const flaggedOf = ({ analyses }: RunAnalyses, kind: ScoreKind, query: string): ReadonlySet<string> =>
+  new Set(analyses.spurious[kind].flagged.filter((row) => row.query === query).map(({ place, piece }) => `${place}/${piece}`))
+
+interface ListOptions {
+  readonly title: string
+  readonly phrases: readonly string[]
+  readonly isFolded: boolean
+  /** `place/piece` of the documents that are shown apart. */
+  readonly flagged?: ReadonlySet<string>
+}
+
+const listPart = (table: TopKTable | undefined, { flagged = new Set(), ...options }: ListOptions): Html => {
   if (table === undefined || table.rows.length === 0) return html``
+  const isFlagged = ({ partition, offset, piece }: TopKTable['rows'][number]): boolean => flagged.has(`${placeOf(partition, offset)}/${piece}`)
+  const apart = table.rows.filter(isFlagged)
+  if (apart.length === 0) return rowsPart(table, options)
+  return html`${rowsPart({ ...table, rows: table.rows.filter((row) => !isFlagged(row)) }, options)}${rowsPart({ ...table, rows: apart }, { ...options, title: `${options.title}: left out, ${apart.length} that hang on one token`, isFolded: true })}`
+}
+
+const rowsPart = (table: TopKTable, { title, phrases, isFolded }: Omit<ListOptions, 'flagged'>): Html => {
+  if (table.rows.length === 0) return html``
   const hasFinal = table.rows.some(({ rescored }) => rescored)
   const body = html`<div class="scroll" tabindex="0" role="region" aria-label="${title} of ${table.query.id}"><table class="documents">${isFolded ? '' : html`<caption>${title}</caption>`}<thead><tr><th scope="col" class="n">rank</th><th scope="col" class="n">score</th><th scope="col" class="n">per nat</th><th scope="col">source</th><th scope="col">document</th><th scope="col">text</th></tr></thead>
 <tbody>${table.rows.map((row) => html`<tr><td class="n">${row.rank}${hasFinal && row.rescored ? html`<br><span class="muted">full rank</span>` : ''}</td><td class="n">${formatNumber(row.score)}</td><td class="n">${row.scorePerNat === null ? '–' : formatNumber(row.scorePerNat)}</td><td>${row.source}</td><td class="id">${row.document}${row.piece > 0 ? html` <span class="muted">piece ${row.piece}</span>` : ''}</td><td class="text">${row.text === null ? html`<span class="muted">(no text kept)</span>` : excerptWithMarks(row.text, phrases, EXCERPT_LENGTH).map(({ text, isMarked }) => (isMarked ? html`<mark>${text}</mark>` : text))}</td></tr>`)}</tbody></table></div>`

@@ -331,6 +331,10 @@ const analysisFields: Fields<AnalysisSettings> = {
     kind: kinds.text('a field name'), argument: 'NAME', fallback: 'teaches',
     about: 'field of documents and queries that says what a document teaches, and a query needs',
   },
+  spurious: {
+    kind: kinds.whole({ min: 0, max: 1000 }), argument: 'N', fallback: 0,
+    about: "look at the tokens of every query's first N documents for scores that hang on one, with the run's checkpoint and factors; 0: tell those that were looked at before",
+  },
   selfCheck: {
     kind: kinds.onOff(), fallback: false,
     about: "score every query's own text as a document, with the run's checkpoint and factors",

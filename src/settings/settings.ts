@@ -161,7 +161,7 @@ export interface TopkSettings extends GlobalSettings {
 }
 
 /** The figures of `tributary analyses`. */
-export const figureNames = ['findings', 'correlation', 'overlap', 'magnitude', 'power-law', 'answers', 'labels', 'sources', 'self-checks'] as const
+export const figureNames = ['findings', 'correlation', 'overlap', 'magnitude', 'power-law', 'answers', 'labels', 'sources', 'spurious', 'baselines', 'self-checks'] as const
 export type FigureName = (typeof figureNames)[number]
 
 /** What the analyses of a run are made with. */
@@ -171,6 +171,8 @@ export interface AnalysisSettings extends GlobalSettings {
   readonly depth: number
   /** The field of documents and queries that says what a document teaches and a query needs. */
   readonly labelField: string
+  /** Rows of every query's tables whose tokens are looked at for scores that hang on one; 0: those that were before. */
+  readonly spurious: number
   /** Scores every query's own text, with the run's checkpoint and factors. */
   readonly selfCheck: boolean
 }

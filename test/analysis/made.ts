@@ -49,6 +49,9 @@ export const stateOf = (queries: readonly AnalysedQuery[], documents: readonly A
 export const textsOf = (state: AnalysisState, documents: readonly AnalysedDocument[]): TopTexts => {
   const texts = new TopTexts(state)
   const byPlace = new Map(documents.map((document) => [placeOf(document.partition, document.offset), document]))
-  for (const place of texts.wanted) texts.add(place, byPlace.get(place)?.text ?? null, byPlace.get(place)?.labels ?? [])
+  for (const place of texts.wanted) {
+    const document = byPlace.get(place)
+    if (document !== undefined) texts.add(place, document)
+  }
   return texts
 }

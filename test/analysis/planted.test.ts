@@ -106,9 +106,9 @@ test("a query's own text has its rank, in the corpus and scored apart", () => {
   const documents = madeDocuments({ seed: 1, documents: 60, queries: one, score: (i) => 60 - i, text: (i) => (i === 7 ? '  prompt of q completion of q\n' : 'no') })
   const own = stateOf(one, documents)
   assert.deepEqual(selfChecks(own).filter(({ kind }) => kind === 'raw').map(({ query, rank, from }) => [query, rank, from]), [['q', 7, 'corpus']])
-  const scored = selfChecks(own, [{ raw: 1e6, normed: 1 }, { raw: 59.5, normed: 1 }]).filter(({ kind, from }) => kind === 'raw' && from === 'scored')
+  const scored = selfChecks(own, [{ raw: 1e6, normed: 1, promptRaw: 10 }, { raw: 59.5, normed: 1, promptRaw: null }]).filter(({ kind, from }) => kind === 'raw' && from === 'scored')
   assert.deepEqual(scored.map(({ rank }) => rank), [0, 1])
-  assert.equal(selfChecks(stateOf(one, documents, 5), [{ raw: -5, normed: 0 }])[1].rank, null)
+  assert.equal(selfChecks(stateOf(one, documents, 5), [{ raw: -5, normed: 0, promptRaw: null }])[1].rank, null)
 })
 
 test('influence that hangs on one token is spurious', () => {

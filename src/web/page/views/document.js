@@ -14,6 +14,9 @@ const columns = [
   ['z', 'z', "standard deviations above the mean of the query's raw scores over all documents"],
 ]
 
+/** Above this, ‖a‖₂ / ‖a‖₁ of the tokens' terms a says that a score hangs on one token (docs/analyses.md). */
+const concentrationMax = 2 / 3
+
 /** @param {import('../main.js').Scene} scene @returns {import('../main.js').View} */
 export const documentView = ({ root, run, queries, place, canExplain }) => {
   const [partition, offset] = place.rest
@@ -104,9 +107,12 @@ export const documentView = ({ root, run, queries, place, canExplain }) => {
       const { score: total, tokens, layers } = await get(['runs', run, 'explain'], { query: id, partition, offset, piece: options.piece }, asking.signal)
       const most = Math.max(0, ...tokens.map(({ term }) => Math.abs(term)))
       const mostLayer = Math.max(0, ...layers.map(({ term }) => Math.abs(term)))
+      const [sum, squares] = tokens.reduce(([one, two], { term }) => [one + Math.abs(term), two + term * term], [0, 0])
+      const concentration = sum === 0 ? 0 : Math.sqrt(squares) / sum
       const strongest = tokens.map((token, at) => ({ ...token, at })).sort((a, b) => Math.abs(b.term) - Math.abs(a.term)).slice(0, 8)
       fill(result,
         h('p', {}, 'Score ', h('b', {}, score(total)), h('span', { class: 'muted' }, ', the sum of the tokens’ terms and of the layers’. Blue speaks for the completion, orange against it.')),
+        concentration > concentrationMax && h('p', { class: 'problem' }, h('b', {}, 'It hangs on one token'), ` (‖a‖₂ / ‖a‖₁ = ${concentration.toFixed(2)}, above 2/3): rather a chance meeting than a text that teaches.`),
         h('p', { class: 'tokens' }, tokens.map(({ text: token, term }) =>
           h('span', { class: term < 0 ? 'token against' : 'token', '--size': most === 0 ? 0 : (Math.abs(term) / most).toFixed(3), title: score(term) }, token))),
         h('h3', {}, 'Strongest tokens'),
