@@ -29,7 +29,8 @@ const waveRounds = 7
 const documents = 240
 const k = 7
 const prefix = 'chaos.'
-const queries = driveQueries.map(({ id }) => id)
+/** In the order that a run has them in. */
+const queries = driveQueries.map(({ id }) => id).sort()
 /** One round in ten is of the real command line with a real model. */
 const isReal = (seed: number): boolean => seed % 10 === 5
 
