@@ -12,17 +12,11 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { open } from 'lmdb'
-import { normals, runId } from '../src/base/index.js'
+import { runId } from '../src/base/index.js'
 import { embeddedLog, keyOf, type Assignment, type Log, type NewRecord } from '../src/log/index.js'
-import type { Tokenizer } from '../src/model/index.js'
-import { ownership } from '../src/pipeline/ownership.js'
-import { scorePartitions } from '../src/pipeline/score-partitions.js'
-import type { Scorer } from '../src/pipeline/score-chunk.js'
+import { fill, nullRun, queries, tokens } from './null-run.js'
 
 const documents = Number(process.argv[2] ?? 100_000)
-const queries = 10
-const tokens = 16
-const appendEach = 1000
 const commitEach = 10_000
 
 const folder = mkdtempSync(join(tmpdir(), 'tributary-bench-stream-'))
@@ -32,45 +26,6 @@ const seconds = async (action: () => Promise<void>): Promise<number> => {
   return (performance.now() - from) / 1000
 }
 
-/** Scores drawn beforehand: documents take rows of a pool in turn, so that tables fill and settle as those of real scores do. */
-const pool = 65_521
-const scores = Float32Array.from({ length: pool * queries }, normals(1))
-const nullScorer = (): Scorer => {
-  let at = 0
-  return (batch) => {
-    const from = at
-    at += batch.length
-    return Promise.resolve({
-      losses: new Float32Array(batch.length).fill(3),
-      gradientNorms: Float32Array.from(batch, (_, b) => 1 + ((from + b) % 7)),
-      influence: batch.map((_, b) => scores.subarray(((from + b) % pool) * queries, (((from + b) % pool) + 1) * queries)),
-    })
-  }
-}
-
-/** Documents carry their token ids: nothing is tokenized. */
-const noTokenizer: Tokenizer = {
-  encodeDocument: () => { throw new Error('a document with text') },
-  encodeQuery: () => { throw new Error('no query is tokenized here') },
-  decodeToken: String,
-  decode: (ids) => ids.join(' '),
-}
-
-const fill = async (log: Log): Promise<void> => {
-  for (let from = 0; from < documents; from += appendEach) {
-    await log.append(
-      Array.from({ length: Math.min(appendEach, documents - from) }, (_, j): NewRecord<'documents'> => {
-        const index = from + j
-        const value = {
-          id: `document-${index}`, idGiven: true, source: 'bench', text: null, tokens: Array.from({ length: tokens }, (_, t) => (index * 31 + t * 7) % 50_000),
-          shard: 'bench.jsonl', index, extra: null,
-        }
-        return { topic: 'documents', key: keyOf('bench', value.id), value }
-      }),
-    )
-  }
-}
-
 const assignmentsOf = async (log: Log, run: string, release: AbortController): Promise<readonly Assignment[]> => {
   const assignments: Assignment[] = []
   for await (const assignment of log.assignments(runId(run), { signal: release.signal })) assignments.push(assignment)
@@ -78,13 +33,7 @@ const assignmentsOf = async (log: Log, run: string, release: AbortController): P
 }
 
 const stream = async (log: Log): Promise<void> => {
-  const release = new AbortController()
-  const { documents: done } = await scorePartitions(ownership(log.assignments(runId('stream'), { signal: release.signal })), {
-    log, run: runId('stream'), queries: Array.from({ length: queries }, (_, q) => `query-${q}`), k: 100, scorer: nullScorer(), tokenizer: noTokenizer,
-    options: { context: 512, long: 'truncate', vocabulary: 50_000 }, bounds: { tokensMax: 4096, sequencesMax: 16, lengthMax: 4096 }, follow: false,
-    signal: new AbortController().signal, now: Date.now, commitEveryMs: 1000,
-  })
-  release.abort()
+  const done = await nullRun(log, { run: 'stream', commitEveryMs: 1000 })
   if (done !== documents) throw new Error(`${done} of ${documents} documents were scored`)
 }
 
@@ -134,7 +83,7 @@ const bareLmdb = async (bytesRead: number, bytesWritten: number): Promise<number
 try {
   await using log = await embeddedLog(join(folder, 'log'))
   await log.ensureTopics()
-  await fill(log)
+  await fill(log, documents)
   const size = (): number => statSync(join(folder, 'log', 'data.mdb')).size
   const filled = size()
   const streamed = await seconds(() => stream(log))
