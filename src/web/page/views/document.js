@@ -112,7 +112,7 @@ export const documentView = ({ root, run, queries, place, canExplain }) => {
       const strongest = tokens.map((token, at) => ({ ...token, at })).sort((a, b) => Math.abs(b.term) - Math.abs(a.term)).slice(0, 8)
       fill(result,
         h('p', {}, 'Score ', h('b', {}, score(total)), h('span', { class: 'muted' }, ', the sum of the tokens’ terms and of the layers’. Blue speaks for the completion, orange against it.')),
-        concentration > concentrationMax && h('p', { class: 'problem' }, h('b', {}, 'It hangs on one token'), ` (‖a‖₂ / ‖a‖₁ = ${concentration.toFixed(2)}, above 2/3): rather a chance meeting than a text that teaches.`),
+        concentration > concentrationMax && h('p', { class: 'problem' }, h('b', {}, 'It hangs on one token'), ` (‖a‖₂ / ‖a‖₁ = ${concentration.toFixed(2)}, above 2/3). Read whether it bears on the query, or only this token does.`),
         h('p', { class: 'tokens' }, tokens.map(({ text: token, term }) =>
           h('span', { class: term < 0 ? 'token against' : 'token', '--size': most === 0 ? 0 : (Math.abs(term) / most).toFixed(3), title: score(term) }, token))),
         h('h3', {}, 'Strongest tokens'),
