@@ -13,6 +13,12 @@ import { globSync } from 'tinyglobby'
 /** A file that takes longer hangs: the whole suite has ten minutes. */
 const fileMsMax = 8 * 60_000
 
+/** Files that run after the others, one by one: they start brokers, browsers and workers that have clocks of their own. */
+const alone = [
+  'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'monitor/', 'pipeline/kill.test', 'pipeline/processes.test',
+  'pipeline/several-workers.test', 'pipeline/kafka-workers.test', 'cli/topics', 'report/', 'web/',
+]
+
 const here = dirname(fileURLToPath(import.meta.url))
 const names = process.argv.slice(2)
 const all = globSync('**/*.test.js', { cwd: here, absolute: true }).sort()
@@ -24,20 +30,27 @@ if (files.length === 0) {
 } else {
   const startedMs = performance.now()
   const took = new Map<string, number>()
-  const stream = run({ files, concurrency: Math.max(1, availableParallelism()), timeout: fileMsMax })
-  stream.on('test:fail', () => (process.exitCode = 1))
+  const isAlone = (file: string): boolean => alone.some((part) => relative(here, file).startsWith(part))
+  for (const [some, concurrency] of [
+    [files.filter((file) => !isAlone(file)), Math.max(1, availableParallelism())], [files.filter(isAlone), 1],
+  ] as const)
+    if (some.length > 0) await runFiles(some, concurrency, took)
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
+  const slowest = [...took].sort(([, a], [, b]) => b - a).slice(0, 8).filter(([, ms]) => ms > 1000)
+  process.stdout.write(`${files.length} files in ${seconds(performance.now() - startedMs)}\n`)
+  for (const [file, ms] of slowest) process.stdout.write(`  ${seconds(ms).padStart(8)}  ${join('test', relative(here, file)).replace(/\.js$/, '.ts')}\n`)
+}
+
+/** Resolves when all is printed. */
+function runFiles(some: readonly string[], concurrency: number, took: Map<string, number>): Promise<void> {
+  const stream = run({ files: [...some], concurrency, timeout: fileMsMax })
   const count = ({ file = '', details, nesting }: { file?: string; details: { duration_ms: number }; nesting: number }): void => {
     if (nesting === 0) took.set(file, (took.get(file) ?? 0) + details.duration_ms)
   }
   stream.on('test:pass', count)
   stream.on('test:fail', count)
-  stream.compose(new spec()).pipe(process.stdout)
-  stream.on('end', () => {
-    const slowest = [...took].sort(([, a], [, b]) => b - a).slice(0, 5).filter(([, ms]) => ms > 1000)
-    const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`
-    process.on('exit', () => {
-      process.stdout.write(`${files.length} files in ${seconds(performance.now() - startedMs)}\n`)
-      for (const [file, ms] of slowest) process.stdout.write(`  ${seconds(ms).padStart(8)}  ${join('test', relative(here, file)).replace(/\.js$/, '.ts')}\n`)
-    })
-  })
+  stream.on('test:fail', () => (process.exitCode = 1))
+  const printed = stream.compose(new spec())
+  printed.pipe(process.stdout, { end: false })
+  return new Promise((resolve, reject) => printed.on('end', resolve).on('error', reject))
 }
