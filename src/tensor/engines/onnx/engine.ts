@@ -14,20 +14,25 @@ import { GraphBuilder, type ElementType, type Value } from './graph.js'
 import { onnxOps, type OnnxOptions } from './ops.js'
 import type { OnnxProgram } from './worker.js'
 
+/** Where the products are computed. Operators that a provider lacks are ONNX Runtime's own to place on the CPU. */
+export type Device = 'cpu' | 'cuda' | 'webgpu'
+
 export interface OnnxEngineOptions extends OnnxOptions {
+  /** Default: `cpu`. That it is usable is what `probeDevice` finds out; here it is taken as asked. */
+  readonly device?: Device
   /** Threads of the matrix products; default: the machine's. */
   readonly threads?: number
 }
 
-export const onnxEngine = ({ threads = availableParallelism(), ...options }: OnnxEngineOptions = {}): Engine =>
+export const onnxEngine = ({ threads = availableParallelism(), device = 'cpu', ...options }: OnnxEngineOptions = {}): Engine =>
   threadedEngine<OnnxProgram>({
-    name: 'onnx',
+    name: device === 'cpu' ? 'onnx' : `onnx/${device}`,
     threads,
-    versions: { 'onnxruntime-node': runtimeVersion() },
+    versions: { 'onnxruntime-node': device === 'cpu' ? runtimeVersion() : `${runtimeVersion()} on ${device}` },
     worker: new URL('./worker.js', import.meta.url),
     trace: (spec) => {
-      const { nodes, ...traced } = trace(spec, options)
-      return { compiled: { ...traced, threads }, nodes }
+      const { nodes, ...traced } = trace(spec, { neverEmpty: device === 'webgpu', ...options })
+      return { compiled: { ...traced, threads, device }, nodes }
     },
   })
 

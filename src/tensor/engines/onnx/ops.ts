@@ -18,9 +18,11 @@ export interface OnnxOptions {
   readonly attentionBlocks?: number
   /** Row blocks of the output head; more hold fewer logits at a time. */
   readonly headBlocks?: number
+  /** Write what reduces rows so that it never sees none of them: WebGPU refuses to work on an empty tensor. */
+  readonly neverEmpty?: boolean
 }
 
-export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4 }: OnnxOptions = {}): Ops<Value> => {
+export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4, neverEmpty = false }: OnnxOptions = {}): Ops<Value> => {
   const node = (op: string, inputs: readonly Value[], attributes: Parameters<GraphBuilder['node']>[2] = {}, domain = ''): Value =>
     graph.node(op, inputs, attributes, { domain })[0]
   const ints = (...values: readonly number[]): Value => graph.constant('int64', values, [values.length])
@@ -36,6 +38,16 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
 
   /** ONNX Runtime leaves an empty tensor as it is where it should reduce an axis: a row block of the head may have no row. */
   const reducedLast = (x: Value): Value => slice(x, -1, ints(0), ints(1))
+
+  /** An operation on rows, with a row of zeros added that goes again. `width` is that of the result: as it was, or 1. */
+  const withRow = (x: Value, work: (rows: Value) => Value, width: 'same' | 1): Value => {
+    if (!neverEmpty) return width === 1 ? reducedLast(work(x)) : work(x)
+    const before = node('Slice', [shape(x), ints(0), ints(-1)]) // all lengths but the last
+    const flat = node('Reshape', [x, node('Concat', [node('ReduceProd', [before], { keepdims: 1 }), length(x, -1)], { axis: 0 })], { allowzero: 1 })
+    const row = node('Expand', [float(0), node('Concat', [ints(1), length(x, -1)], { axis: 0 })])
+    const worked = slice(work(node('Concat', [flat, row], { axis: 0 })), 0, ints(0), ints(-1))
+    return node('Reshape', [worked, width === 1 ? node('Concat', [before, ints(1)], { axis: 0 }) : shape(x)], { allowzero: 1 })
+  }
 
   const primitives: Primitives<Value> = {
     blocks: { attention: attentionBlocks, head: headBlocks },
@@ -58,12 +70,13 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     sum: (x, { axes, keep = false }) => node('ReduceSum', [x, ints(...axes)], { keepdims: Number(keep) }),
     sumSquares: (x, { axes, keep = false }) => node('ReduceSumSquare', [x], { axes, keepdims: Number(keep) }),
     meanLast: (x) => node('ReduceMean', [x], { axes: [-1], keepdims: 1 }),
-    softmax: (x) => node('Softmax', [x], { axis: -1 }),
+    softmax: (x) => withRow(x, (rows) => node('Softmax', [rows], { axis: -1 }), 'same'),
     logSumExp: (x) => {
-      const most = reducedLast(node('ReduceMax', [x], { axes: [-1], keepdims: 1 }))
+      const greatest = (rows: Value): Value => node('ReduceMax', [rows], { axes: [-1], keepdims: 1 })
+      const most = withRow(x, greatest, 1)
       // By LogSoftmax, whose greatest element is −log Σ exp(x − most): its logarithm is taken row by row, while that of the
       // operator Log differs in the last bit with a number's place in its tensor.
-      const log = reducedLast(node('ReduceMax', [node('LogSoftmax', [x], { axis: -1 })], { axes: [-1], keepdims: 1 }))
+      const log = withRow(x, (rows) => greatest(node('LogSoftmax', [rows], { axis: -1 })), 1)
       return node('Sub', [most, log])
     },
     reshape: (x, dimensions) => node('Reshape', [x, ints(...dimensions)]),

@@ -1,7 +1,8 @@
 /** @file The thread of the ONNX engine: sessions of ONNX Runtime, run one at a time, and the tensors bound to them. */
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import type { TensorData } from '../../engine.js'
-import { serve, type Session } from '../thread.js'
+import type { Device } from './engine.js'
+import { FixableError, serve, type Session } from '../thread.js'
 
 /** A program, traced. */
 export interface OnnxProgram {
@@ -9,10 +10,12 @@ export interface OnnxProgram {
   /** Where its weights lie. */
   readonly folder: string | undefined
   readonly threads: number
+  readonly device: Device
 }
 
-serve(async ({ model, folder, threads }: OnnxProgram): Promise<Session> => {
+serve(async ({ model, folder, threads, device }: OnnxProgram): Promise<Session> => {
   const session = await InferenceSession.create(model, {
+    executionProviders: [device],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
@@ -20,6 +23,10 @@ serve(async ({ model, folder, threads }: OnnxProgram): Promise<Session> => {
     logSeverityLevel: 3,
     // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
     extra: { session: { set_denormal_as_zero: '1', ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }) } },
+  }).catch((error: unknown) => {
+    if (device === 'cpu') throw error
+    const said = error instanceof Error ? error.message : String(error)
+    throw new FixableError(`device ${device} refuses the work: ${said}`, 'tributary doctor says which devices are usable and what is missing; --device cpu works everywhere')
   })
   const bound: Record<string, Tensor> = {}
   const feeds = (inputs: Readonly<Record<string, TensorData>>): Record<string, Tensor> =>
