@@ -173,7 +173,7 @@ const fitFactors = async (
 ): Promise<FactorSet> => {
   const manifest: FactorManifest = {
     format: 1, model: 'bench', ends: [], stage: 'complete', sequences: B, tokens: B * T, unusable: 0, hash: null,
-    settings: { strategy: skip ? 'identity' : 'ekfac', empirical: false, blocks: 1, track: values.track, seed: 0, context: T, batchTokens: B * T, long: 'truncate', documents: B, checkpoint: 'bench' },
+    settings: { strategy: skip ? 'identity' : 'ekfac', empirical: false, blocks: 1, track: values.track, seed: 0, context: T, batchTokens: B * T, long: 'truncate', engine: 'onnx', documents: B, checkpoint: 'bench' },
     layers: tracked.map((layer) => ({ name: layer.name, outputs: layer.outputs, inputs: layer.inputs, bias: layer.bias, input: inputName(layer) })),
   }
   await writeManifest(folder, manifest)

@@ -38,6 +38,8 @@ const manifestSchema = z.object({
     seed: z.int(),
     context: z.int().positive(),
     batchTokens: z.int().positive(),
+    /** Absent in factors that were begun when there was one. */
+    engine: z.enum(['onnx', 'tfjs']).default('onnx'),
     long: z.enum(['split', 'truncate']),
     documents: z.int().positive(),
     checkpoint: z.string(),
@@ -192,7 +194,7 @@ export const dampingOf = (strategy: Strategy, eigenvalues: Float32Array, damping
 
 /** sha256 over what the set computes with: its settings and the contents of its files. */
 export const hashFactors = async (folder: string, manifest: FactorManifest): Promise<string> => {
-  const { settings, layers } = manifestSchema.parse(manifest)
+  const { settings: { engine: _engine, ...settings }, layers } = manifestSchema.parse(manifest)
   const hash = createHash('sha256').update(JSON.stringify(settings)).update(JSON.stringify(layers))
   const { bases, eigenvalues } = strategyParts[manifest.settings.strategy]
   const files = [

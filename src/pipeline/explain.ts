@@ -12,9 +12,10 @@ import { UserError } from '../base/index.js'
 import { documentTerms, explainProgram, type ScoreTerms } from '../influence/index.js'
 import type { Log, QueryValue } from '../log/index.js'
 import type { Damping, ExplainSettings, Json, RunRecord, ScoreSettings } from '../settings/index.js'
-import { onnxEngine, type Engine, type Program, type TensorData } from '../tensor/index.js'
+import type { Engine, Program, TensorData } from '../tensor/index.js'
 import { openScoring, rankOf, type ScoringParts } from './begin-run.js'
 import { silentProgress, type Progress } from './context.js'
+import { openEngine } from './engine.js'
 import { findDocument } from './find-document.js'
 import { isPiece, piecesOf, type Piece } from './operators/to-pieces.js'
 import { prepareGradients, prepareQueries } from './prepare.js'
@@ -99,7 +100,7 @@ export const explain = async (log: Log, settings: ExplainSettings, options: Expl
 export const openExplainer = async (log: Log, run: RunRecord, settings: ExplainerSettings, options: ExplainOptions = {}): Promise<Explainer> => {
   const parts = partsOf(run)
   if (parts !== undefined) return openSum(log, run, parts, settings, options)
-  const engine = onnxEngine({ threads: settings.threads ?? undefined })
+  const engine = openEngine({ threads: settings.threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx' })
   try {
     return await openOne(log, run, settings, engine, options)
   } catch (error) {

@@ -18,10 +18,11 @@ import {
 } from '../influence/index.js'
 import { removeUnfinished, type LinearLayer } from '../model/index.js'
 import type { FitSettings } from '../settings/index.js'
-import { eighAll, NotFiniteError, onnxEngine, type Engine, type Program } from '../tensor/index.js'
+import { eighAll, NotFiniteError, type Engine, type Program } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { deadLetter } from './dead-letter.js'
+import { openEngine } from './engine.js'
 import { readSums, saveSums, type Cursor } from './fit-progress.js'
 import { homePaths } from './home.js'
 import { observedBatch } from './observed-scorer.js'
@@ -67,7 +68,7 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   for (const part of ['.', 'inputs', 'layers']) await removeUnfinished(join(folder, part), { olderThanMs: 0 })
   if (manifest.stage === 'complete') return result(true, total, 0, [`factors "${settings.factors}" are complete: ${describe(manifest)}`])
 
-  await using engine = onnxEngine({ threads: settings.threads ?? undefined })
+  await using engine = openEngine(settings)
   const parts = strategyParts[settings.strategy]
   const passes = Number(parts.bases) + Number(parts.eigenvalues)
   const pass = (program: Program, stage: 'covariances' | 'eigenvalues', inputs: readonly ('real' | 'labels' | 'uniforms')[]): Promise<PassResult> =>
@@ -130,7 +131,7 @@ const begin = async (
   const own: FactorManifest['settings'] = {
     strategy: settings.strategy, empirical: settings.empirical, blocks: settings.blocks, track: settings.track, seed: settings.seed,
     context: contextOf(checkpoint, settings.context), batchTokens: settings.batchTokens, long: settings.long, documents: settings.documents,
-    checkpoint: checkpoint.hash,
+    engine: settings.engine, checkpoint: checkpoint.hash,
   }
   const known = await readManifest(folder)
   if (known !== undefined) {

@@ -14,7 +14,7 @@ export const scoreOwnTexts = async (
   run: RunRecord, { home, threads, progress, signal }: { readonly home: string; readonly threads: number | null; readonly progress: Progress; readonly signal: AbortSignal },
 ): Promise<OwnScores> => {
   const settings = scoreSettings({
-    home, threads, run: run.run, model: run.model, factors: run.factors, join: run.join,
+    home, threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx', run: run.run, model: run.model, factors: run.factors, join: run.join,
     ...(run.queryModel === run.model ? {} : { queryModel: run.queryModel }),
     ...pick(run, 'rank', 'sharedRank', 'seed', 'context', 'batchTokens'), damping: run.settings.damping as unknown as Damping,
   })

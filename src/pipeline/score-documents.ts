@@ -8,8 +8,8 @@ import { DeadLetterError, documentId, runId, type DocumentId } from '../base/ind
 import type { JoinKind } from '../influence/index.js'
 import type { InfluenceValue, LogRecord, NewRecord, QueryValue } from '../log/index.js'
 import type { ScoreSettings } from '../settings/index.js'
-import { onnxEngine } from '../tensor/index.js'
 import { openScoring, planScoring, rankOf, type ScoringSettings } from './begin-run.js'
+import { openEngine } from './engine.js'
 import { silentProgress, type Progress } from './context.js'
 import { keyOfDocument } from './ingest.js'
 import { pulled } from './operators/pulled.js'
@@ -65,12 +65,12 @@ export interface PreparedScoring extends AsyncDisposable {
  * @throws UserError for whatever does not fit together
  */
 export const prepareScoring = async (
-  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'long'>,
+  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'engine' | 'long'>,
   queries: readonly QueryValue[],
   { progress = silentProgress, signal = new AbortController().signal }: { readonly progress?: Progress; readonly signal?: AbortSignal } = {},
 ): Promise<PreparedScoring> => {
   if (queries.length === 0) throw new RangeError('there is no query to score against')
-  const engine = onnxEngine({ threads: settings.threads ?? undefined })
+  const engine = openEngine(settings)
   try {
     const parts = await openScoring(settings, queries, engine, { progress, signal })
     const { chosen, reason } = planScoring(parts, settings)

@@ -4,9 +4,9 @@
  */
 import { runId, UserError } from '../base/index.js'
 import type { ScoreSettings } from '../settings/index.js'
-import { onnxEngine } from '../tensor/index.js'
 import { beginRun, type BegunRun } from './begin-run.js'
 import type { PipelineContext, WorkResult } from './context.js'
+import { openEngine } from './engine.js'
 import { ownership, type Ownership } from './ownership.js'
 import { finalise, isFinal, type RescoreParts } from './rescore.js'
 import { scorePartitions, type PassResult } from './score-partitions.js'
@@ -38,7 +38,7 @@ export const score = async (settings: ScoreSettings, context: PipelineContext): 
     // Whoever may not work on this run is told before the long preparations; on a cluster partitions may come later.
     await owned.changed({ signal, msMax: 1_000 })
     owned.current()
-    await using engine = onnxEngine({ threads: settings.threads ?? undefined })
+    await using engine = openEngine(settings)
     const begun = await beginRun(settings, engine, context)
     if (!begun.goesOn) progress.log(`join ${begun.record.joinReason}`)
     const notes: string[] = begun.goesOn ? [`run "${run}" goes on; join ${begun.record.join}`] : [`join ${begun.record.joinReason}`]

@@ -127,6 +127,10 @@ const longField = {
   kind: kinds.choice('split', 'truncate'), argument: 'HOW', fallback: 'truncate' as const,
   about: 'documents longer than the context: split into pieces, or truncate',
 }
+const engineField = {
+  kind: kinds.choice('onnx', 'tfjs'), argument: 'NAME', fallback: 'onnx' as const,
+  about: 'what computes: onnx (ONNX Runtime), or tfjs (TensorFlow.js, installed beside tributary)',
+}
 const seedField = {
   kind: kinds.whole({ min: 0, max: 0xffffffff }), argument: 'N', fallback: 0,
   about: 'seed of everything left to chance',
@@ -176,6 +180,7 @@ export const fitFields: Fields<FitSettings> = {
   ...globalFields,
   ...watchedFields,
   model: modelField,
+  engine: engineField,
   factors: { kind: kinds.name(), argument: 'NAME', about: 'name of the factor set' },
   documents: {
     kind: kinds.whole({ min: 1 }), argument: 'N', about: 'documents to fit on at most; all if there are fewer',
@@ -207,6 +212,7 @@ export const scoreFields: Fields<ScoreSettings> = {
   ...watchedFields,
   run: runField,
   model: modelField,
+  engine: engineField,
   checkpoints: {
     kind: kinds.list('folders of checkpoints, each with =WEIGHT behind it or not'), argument: 'DIR=WEIGHT', fallback: [], fallbackAbout: 'none',
     about: 'further checkpoints of the same training: a run for each (NAME.1, ...), --model the last, and their weighted sum as the run',

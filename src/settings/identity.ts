@@ -10,6 +10,7 @@
  * | k, rescore | tables of another k cannot be merged; final scores differ |
  * | long, context | they say what is scored of a document |
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
+ * | engine | engines agree to a tolerance, not to the bit |
  * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  *
  * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
@@ -61,6 +62,7 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     long: settings.long,
     context: settings.context,
     batchTokens: settings.batchTokens,
+    engine: settings.engine,
     seed: settings.seed,
     ...sliceRecord(settings),
     queries: facts.queries.map((query) => ({ id: query.id, hash: queryHash(query) })),
@@ -104,8 +106,9 @@ const queriesDiffer = (recorded: Json | undefined, now: Json | undefined): strin
  * @throws UserError that lists every difference
  */
 export const assertSameSettings = (run: string, recorded: string, now: string): void => {
-  const was = JSON.parse(recorded) as { readonly [key: string]: Json }
-  const is = JSON.parse(now) as { readonly [key: string]: Json }
+  // Runs that were begun when there was one engine do not name it.
+  const was: { readonly [key: string]: Json } = { engine: 'onnx', ...(JSON.parse(recorded) as object) }
+  const is: { readonly [key: string]: Json } = { engine: 'onnx', ...(JSON.parse(now) as object) }
   const keys = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort()
   const differences = keys
     .filter((key) => show(was[key]) !== show(is[key]) || canonicalJson(was[key] ?? null) !== canonicalJson(is[key] ?? null))

@@ -27,6 +27,7 @@ export { figureNames, type FigureName } from './settings.js'
 export type {
   AnalysesSettings,
   AnalysisSettings,
+  EngineName,
   ExplainSettings,
   ExportSettings,
   FitSettings,

@@ -47,6 +47,9 @@ export interface WatchedSettings {
   readonly logFormat: 'text' | 'json'
 }
 
+/** What computes: ONNX Runtime, or TensorFlow.js where it is installed. */
+export type EngineName = 'onnx' | 'tfjs'
+
 /** Documents longer than the context: cut into pieces that are scored apart, or cut off. */
 export type Long = 'split' | 'truncate'
 
@@ -66,6 +69,7 @@ export interface IngestSettings extends GlobalSettings, WatchedSettings {
 export type Strategy = 'ekfac' | 'kfac' | 'diagonal' | 'identity'
 
 export interface FitSettings extends GlobalSettings, WatchedSettings {
+  readonly engine: EngineName
   /** The checkpoint's folder. */
   readonly model: string
   /** The name of the factor set, kept under home/factors/NAME. */
@@ -93,6 +97,7 @@ export interface FitSettings extends GlobalSettings, WatchedSettings {
 export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
 
 export interface ScoreSettings extends GlobalSettings, WatchedSettings {
+  readonly engine: EngineName
   /** The run's name. */
   readonly run: string
   /** The checkpoint's folder: document gradients. */

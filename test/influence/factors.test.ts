@@ -21,7 +21,7 @@ const writtenSet = async (t: { after(f: () => Promise<void>): void }, layers: re
   t.after(() => rm(folder, { recursive: true, force: true }))
   const draft: FactorManifest = {
     format: 1, model: '/models/made', ends: [3], stage: 'eigenvalues', sequences: 3, tokens: 30, unusable: 0, hash: null,
-    settings: { strategy, empirical: true, blocks, track: 'x', seed: 1, context: 64, batchTokens: 128, long: 'split', documents: 3, checkpoint: 'c' },
+    settings: { strategy, empirical: true, blocks, track: 'x', seed: 1, context: 64, batchTokens: 128, engine: 'onnx', long: 'split', documents: 3, checkpoint: 'c' },
     layers: layers.map((layer) => ({ name: layer.name, outputs: layer.outputs, inputs: layer.inputs, bias: layer.bias, input: inputName(layer) })),
   }
   await writeManifest(folder, draft)
