@@ -4,14 +4,19 @@ import { KafkaFault, isFault } from '../client.js'
 import { faultOf } from './faults.js'
 import { COORDINATOR, type Broker, type Cluster } from './internals.js'
 
-/** @throws KafkaFault `unknown-topic`, also for a partition that the topic does not have */
+/** @throws KafkaFault `unknown-topic`; `unavailable` without a leader, or while a broker that has just started knows some partitions only */
 export const leaderOf = async (cluster: Cluster, topic: string, partition: number): Promise<Broker> => {
   await cluster.connect()
   await cluster.addMultipleTargetTopics([topic])
-  const found = cluster.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition)
+  const find = () => cluster.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition)
+  let found = find()
   if (found === undefined) {
     await cluster.refreshMetadata()
-    throw new KafkaFault('unknown-topic', `topic "${topic}" has no partition ${partition}`, { resource: topic })
+    found = find()
+  }
+  if (found === undefined) {
+    const kind = cluster.findTopicPartitionMetadata(topic).length === 0 ? 'unknown-topic' : 'unavailable'
+    throw new KafkaFault(kind, `topic "${topic}" has no partition ${partition}`, { resource: topic })
   }
   if (found.leader < 0) {
     await cluster.refreshMetadata()
@@ -25,7 +30,7 @@ const pauseMs = 100
 
 /**
  * Runs a request that changes nothing, or nothing twice: after a moved leader or a closed connection once more, with
- * fresh metadata. Every error becomes a fault.
+ * fresh metadata. A broker that has just started does not know its topics yet. Every error becomes a fault.
  */
 export const again = async <Result>(cluster: Cluster, resource: string, work: () => Promise<Result>): Promise<Result> => {
   for (let attempt = 1; ; attempt++)
@@ -33,7 +38,7 @@ export const again = async <Result>(cluster: Cluster, resource: string, work: ()
       return await work()
     } catch (error) {
       const fault = faultOf(error, resource)
-      if (!isFault(fault, 'unreachable', 'unavailable') || attempt === attemptsMax) throw fault
+      if (!isFault(fault, 'unreachable', 'unavailable', 'unknown-topic') || attempt === attemptsMax) throw fault
       await sleep(pauseMs * attempt)
       await cluster.refreshMetadata().catch(() => {}) // the next attempt says what is wrong
     }
