@@ -1,5 +1,5 @@
 /**
- * @file The broker's jars, from Maven, once: in test/.cache/kafka/VERSION, which git ignores. Run by itself
+ * @file The broker's jars, from Maven, once: in test/.cache/kafka/VERSION-tools, which git ignores. Run by itself
  * (`node dist/test/log/kafka/broker/jars.js`) it fetches them and prints the folder; .ci/run does so before the tests.
  */
 import { execFile } from 'node:child_process'
@@ -50,7 +50,7 @@ const alone = async <Result>(lock: string, work: () => Promise<Result>): Promise
 /** The folder that holds the jars. Fetches them if they are not there; rejects where there is no Maven or no network. */
 export const brokerJars = async (): Promise<string> => {
   const root = packageRoot()
-  const folder = join(root, 'test', '.cache', 'kafka', BROKER_VERSION)
+  const folder = join(root, 'test', '.cache', 'kafka', `${BROKER_VERSION}-tools`)
   if (existsSync(folder)) return folder
   mkdirSync(dirname(folder), { recursive: true })
   return alone(`${folder}.lock`, async () => {
