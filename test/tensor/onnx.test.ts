@@ -3,11 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { onnxEngine } from '../../src/tensor/index.js'
 import { engineConformance } from './conformance.js'
+import { modelConformance } from './model-conformance.js'
 
 engineConformance('onnx', {
   open: ({ attention, head }) => onnxEngine({ threads: 1, attentionBlocks: attention, headBlocks: head }),
   tolerance: 3e-6,
 })
+
+modelConformance('onnx', { open: () => onnxEngine({ threads: 1 }), tolerance: 1e-4 })
 
 test('what two callers both ask for is computed once', async () => {
   await using engine = onnxEngine({ threads: 1 })

@@ -1,5 +1,6 @@
 /** @file The TensorFlow.js engine on libtensorflow: what every engine must do. */
 import { engineConformance } from './conformance.js'
+import { modelConformance } from './model-conformance.js'
 import { nativeMissing, nativeTfjs } from './tfjs-native.js'
 
 engineConformance('tfjs, native', {
@@ -7,3 +8,5 @@ engineConformance('tfjs, native', {
   tolerance: 3e-6,
   skip: nativeMissing(),
 })
+
+modelConformance('tfjs, native', { open: () => nativeTfjs({ threads: 1 }), tolerance: 1e-4, skip: nativeMissing() })
