@@ -20,7 +20,7 @@
  * Figures of one machine and run: bench/log.ts.
  */
 import { createHash } from 'node:crypto'
-import { UserError, type RunId } from '../base/index.js'
+import { UserError, pause, type RunId } from '../base/index.js'
 import type { Decoded } from './avro.js'
 import { Encoder, batchesOf, checksum, openBatch, placeIn, type Batch } from './batch.js'
 import { PARTITIONS_MAX, declaredTopics, type TopicDeclaration } from './declarations.js'
@@ -875,14 +875,3 @@ const asBuffer = (bytes: Uint8Array): Buffer =>
   Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const range = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i)
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-  })

@@ -4,6 +4,7 @@
  */
 import type { Context } from 'hono'
 import { streamSSE } from 'hono/streaming'
+import { pause } from '../base/index.js'
 import { HttpProblem } from './problem.js'
 import type { Changed, LogWatch, RunProgress } from './watch.js'
 
@@ -71,15 +72,3 @@ export const eventStreams = ({ watch, throttleMs, now, signal: closing }: EventO
 
 /** Whether its numbers change though no topic does: the rate of the last seconds falls, the index is being read. */
 const isLive = ({ activity, unread }: RunProgress): boolean => activity.rate.documents > 0 || unread > 0
-
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done)
-    if (signal.aborted) done()
-  })

@@ -10,8 +10,7 @@
  * of compacted topics (at most `VIEW_BYTES_MAX` each), the state of the partitions that are owned.
  */
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
-import { UserError, type RunId } from '../../base/index.js'
+import { UserError, pause, type RunId } from '../../base/index.js'
 import { encodeValue, type CodecFactory, type SchemaStore } from '../codec.js'
 import { PARTITIONS_MAX, declaredTopics, type TopicDeclaration } from '../declarations.js'
 import { embeddedLog } from '../embedded.js'
@@ -54,7 +53,7 @@ export interface KafkaLogOptions {
 
 const systemClock: Clock = {
   nowMs: Date.now,
-  sleep: (ms, signal) => pause(ms, undefined, signal === undefined ? {} : { signal }).catch(() => undefined),
+  sleep: pause,
   random: Math.random,
 }
 
