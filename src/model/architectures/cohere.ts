@@ -6,10 +6,9 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, refuseUnlessNeutral } from '../config.js'
 import {
-  add, blocksOf, decoder, decoderSettings, gated, headLayerNorm, headSettings, headsOf, layerNorm, nullableWindow, residual, rotation, selfAttention,
+  add, blocksOf, decoder, decoderSettings, gated, headLayerNorm, headSettings, headsOf, layerNorm, nullableWindow, residual, rotationOf, selfAttention,
   windowsOf,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 
 const MODEL_TYPES = ['cohere', 'cohere2'] as const
@@ -49,11 +48,9 @@ export const cohere: Architecture = {
         isSliding: (block) => (block + 1) % c.sliding_window_pattern !== 0, off: 'sliding_window is null',
       })
       : undefined
-    const rope = readRope(config, {
+    const { positionsMax, turn } = rotationOf(config, {
       headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT, theta: { default: THETA_DEFAULT[c.model_type] },
-    })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax, interleaved: true })
+    }, { ...options, interleaved: true })
     const width = c.hidden_size
     const epsilon = c.layer_norm_eps
     const norm = (name: string) => layerNorm({ name, width, epsilon, bias: false })

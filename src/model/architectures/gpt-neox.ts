@@ -5,9 +5,8 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, refuseUnlessNeutral } from '../config.js'
 import {
-  add, attention, blocksOf, chain, decoder, decoderSettings, fused, headsOf, layerNorm, layerOf, linear, residual, rotation, twoLayer,
+  add, attention, blocksOf, chain, decoder, decoderSettings, fused, headsOf, layerNorm, layerOf, linear, residual, rotationOf, twoLayer,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import type { Architecture } from './architecture.js'
 
 const schema = z.looseObject({
@@ -33,12 +32,10 @@ export const gptNeox: Architecture = {
     const c = parseConfig(config, schema)
     const activation = activationOf(config, 'hidden_act', c.hidden_act)
     const heads = headsOf(config, c)
-    const rope = readRope(config, {
+    const { positionsMax, turn } = rotationOf(config, {
       headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT,
       theta: { key: 'rotary_emb_base' }, partial: { key: 'rotary_pct', default: ROTARY_PART_DEFAULT },
-    })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    }, options)
     const width = c.hidden_size
     const bias = c.attention_bias
     const norm = (name: string) => layerNorm({ name, width, epsilon: c.layer_norm_eps, bias: true })

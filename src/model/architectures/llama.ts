@@ -11,9 +11,8 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, refuseUnlessNeutral, unsupported, type RawConfig } from '../config.js'
 import {
-  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, nullableWindow, residual, rmsNorm, rotation, selfAttention, windowsOf,
+  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, nullableWindow, residual, rmsNorm, rotationOf, selfAttention, windowsOf,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 
 const MODEL_TYPES = ['llama', 'mistral', 'qwen2'] as const
@@ -54,9 +53,7 @@ export const llama: Architecture = {
     const silent = DEFAULTS[c.model_type]
     const heads = headsOf(config, c, { headsKv: silent.headsKv })
     const windows = windowsIn(config, c)
-    const rope = readRope(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? silent.positions })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    const { positionsMax, turn } = rotationOf(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? silent.positions }, options)
     const width = c.hidden_size
     const norm = (name: string) => rmsNorm({ name, width, epsilon: c.rms_norm_eps })
     const bias = biasesOf(c)

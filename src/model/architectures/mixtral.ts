@@ -6,9 +6,8 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, size, unsupported } from '../config.js'
 import {
-  blocksOf, chain, decoder, decoderSettings, headSettings, headsOf, mixture, nullableWindow, residual, rmsNorm, rotation, selfAttention,
+  blocksOf, chain, decoder, decoderSettings, headSettings, headsOf, mixture, nullableWindow, residual, rmsNorm, rotationOf, selfAttention,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 
 const schema = z.looseObject({
@@ -37,11 +36,9 @@ export const mixtral: Architecture = {
     const heads = headsOf(config, c, { headsKv: 8 })
     const experts = c.num_local_experts ?? c.num_experts ?? EXPERTS_DEFAULT
     if (c.num_experts_per_tok > experts) throw unsupported(config, 'num_experts_per_tok', c.num_experts_per_tok, `at most num_local_experts = ${experts}`)
-    const rope = readRope(config, {
+    const { positionsMax, turn } = rotationOf(config, {
       headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT, theta: { default: 1_000_000 },
-    })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    }, options)
     const width = c.hidden_size
     const norm = (name: string) => rmsNorm({ name, width, epsilon: c.rms_norm_eps })
     const bias = { qkv: false, o: false }

@@ -5,9 +5,8 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere } from '../config.js'
 import {
-  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, residual, rmsNorm, rotation, selfAttention,
+  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, residual, rmsNorm, rotationOf, selfAttention,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 
 const schema = z.looseObject({
@@ -30,9 +29,7 @@ export const olmo2: Architecture = {
     const c = parseConfig(config, schema)
     const activation = activationOf(config, 'hidden_act', c.hidden_act)
     const heads = headsOf(config, c)
-    const rope = readRope(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    const { positionsMax, turn } = rotationOf(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT }, options)
     const width = c.hidden_size
     const norm = (name: string, over = width) => rmsNorm({ name, width: over, epsilon: c.rms_norm_eps })
     const bias = { qkv: c.attention_bias, o: c.attention_bias }

@@ -6,9 +6,8 @@ import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, size } from '../config.js'
 import {
   attention, blocksOf, chain, decoder, decoderSettings, fused, fusedGated, headSettings, headsOf, layerOf, linear, nullableWindow, residual, rmsNorm,
-  rotation,
+  rotationOf,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 
 const schema = z.looseObject({
@@ -32,12 +31,10 @@ export const phi3: Architecture = {
     const c = parseConfig(config, schema)
     const activation = activationOf(config, 'hidden_act', c.hidden_act)
     const heads = headsOf(config, c)
-    const rope = readRope(config, {
+    const { positionsMax, turn } = rotationOf(config, {
       headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? POSITIONS_DEFAULT, partial: { default: 1 },
       originalDefault: POSITIONS_DEFAULT, kinds: { longrope: 'longrope', su: 'longrope', yarn: 'longrope' }, // the latter two are what it was once called
-    })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    }, options)
     const width = c.hidden_size
     const norm = (name: string) => rmsNorm({ name, width, epsilon: c.rms_norm_eps })
     return decoder({

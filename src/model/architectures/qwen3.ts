@@ -6,10 +6,9 @@
 import { z } from 'zod'
 import { activationOf, parseConfig, positive, refuseEverywhere, size, unsupported, type RawConfig } from '../config.js'
 import {
-  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, mixture, nullableWindow, residual, rmsNorm, rotation, selfAttention,
+  blocksOf, chain, decoder, decoderSettings, gated, headSettings, headsOf, mixture, nullableWindow, residual, rmsNorm, rotationOf, selfAttention,
   type BlockName, type Part,
 } from '../parts/index.js'
-import { readRope } from '../rope.js'
 import { ROTARY_BUFFERS, type Architecture } from './architecture.js'
 import { qwenWindows } from './llama.js'
 
@@ -55,9 +54,7 @@ export const qwen3: Architecture = {
     const activation = activationOf(config, 'hidden_act', c.hidden_act)
     const silent = DEFAULTS[c.model_type]
     const heads = headsOf(config, c, silent)
-    const rope = readRope(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? silent.positions })
-    const positionsMax = Math.min(rope.positionsMax, options.positionsMax)
-    const turn = rotation(rope, { headDim: heads.headDim, positions: positionsMax })
+    const { positionsMax, turn } = rotationOf(config, { headDim: heads.headDim, positionsMax: c.max_position_embeddings ?? silent.positions }, options)
     const windows = c.model_type === 'qwen3' ? qwenWindows(config, c) : windowEverywhere(c)
     const width = c.hidden_size
     const norm = (name: string, over = width) => rmsNorm({ name, width: over, epsilon: c.rms_norm_eps })

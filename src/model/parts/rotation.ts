@@ -1,5 +1,6 @@
 /** @file Rotary positions as a function of [B, T, H, d]: whole heads or their first dimensions, in halves or in pairs. */
-import { rotaryTables, type Rope } from '../rope.js'
+import type { RawConfig } from '../config.js'
+import { readRope, rotaryTables, type Rope, type RopeOptions } from '../rope.js'
 import type { Scope } from './part.js'
 
 export interface Rotation {
@@ -16,6 +17,18 @@ export interface RotationOptions {
    * out as halves: queries and keys alike, so that every q·k is the same.
    */
   readonly interleaved?: boolean
+}
+
+/**
+ * The rotation that config.json asks for, and the positions there are: the model's own, at most `positionsMax`.
+ * @throws UserError as `readRope`
+ */
+export const rotationOf = (
+  config: RawConfig, rope: RopeOptions, { positionsMax, interleaved }: { readonly positionsMax: number; readonly interleaved?: boolean },
+): { readonly positionsMax: number; readonly turn: Rotation } => {
+  const known = readRope(config, rope)
+  const positions = Math.min(known.positionsMax, positionsMax)
+  return { positionsMax: positions, turn: rotation(known, { headDim: rope.headDim, positions, interleaved }) }
 }
 
 /** The tables are constants of the graph, made at the first use. */
