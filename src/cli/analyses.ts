@@ -8,7 +8,7 @@ import type { DataTable, Figure } from '../report/figures.js'
 import { commandFields, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { tableOf, visible } from './output.js'
-import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
+import { givenTo, outputFor, untilInterrupted } from './shell.js'
 
 /** Documents of every query that are looked at when spurious ones are asked for by name. */
 const spuriousRows = 10
@@ -42,28 +42,15 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
 
 /** The analyses of a run with progress and an orderly end; undefined if it was interrupted. */
 export const analysisOf = async (settings: AnalysisSettings): Promise<RunAnalyses | undefined> => {
-  const output = outputFor(settings)
-  const progress = progressFor(settings)
-  using interruption = interruptible((line) => progress.log(line))
   const { openLogForReading } = await import('../pipeline/home.js')
   const { analyseRun } = await import('../pipeline/analyse.js')
-  const { Interrupted } = await import('../pipeline/outputs/index.js')
   await using log = await openLogForReading(settings)
   const run = await readRun(log, settings.run)
-  try {
-    const { signal } = interruption
-    const ownScores = settings.selfCheck
-      ? await (await import('../pipeline/own-texts.js')).scoreOwnTexts(run, { home: settings.home, threads: settings.threads, progress, signal })
-      : undefined
-    return await analyseRun(log, run, { home: settings.home, depth: settings.depth, labelField: settings.labelField, ownScores, spurious: settings.spurious, threads: settings.threads, progress, signal })
-  } catch (error) {
-    if (!(error instanceof Interrupted)) throw error
-    output.warn(error.message)
-    process.exitCode = interruption.exitCode ?? exitCodes.interrupted
-    return undefined
-  } finally {
-    progress.stop()
-  }
+  const { home, depth, labelField, selfCheck, spurious, threads } = settings
+  return await untilInterrupted(settings, async (parts) => {
+    const ownScores = selfCheck ? await (await import('../pipeline/own-texts.js')).scoreOwnTexts(run, { home, threads, ...parts }) : undefined
+    return await analyseRun(log, run, { home, depth, labelField, ownScores, spurious, threads, ...parts })
+  })
 }
 
 const jsonOf = ({ name, kind, text, remarks, tables }: Figure): unknown => ({

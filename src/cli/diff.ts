@@ -1,6 +1,6 @@
 /** @file `tributary diff RUN_A RUN_B` */
 import { Command } from 'commander'
-import { diffRuns, type QueryDiff, type RunDiff } from '../pipeline/diff.js'
+import type { QueryDiff, RunDiff } from '../pipeline/diff.js'
 import { readRun } from '../pipeline/runs.js'
 import { resolveGlobalSettings, UsageError } from '../settings/index.js'
 import { excerptOf, formatScore, tableOf } from './output.js'
@@ -54,6 +54,7 @@ documents that stand in either table and were scored by both runs (RANKED); rank
       if (!/^\d{1,6}$/.test(movers)) throw new UsageError(`--movers ${movers} is not allowed`, { fix: 'a whole number' })
       const settings = resolveGlobalSettings(given)
       const { openLogForReading } = await import('../pipeline/home.js')
+      const { diffRuns } = await import('../pipeline/diff.js')
       await using log = await openLogForReading(settings)
       const diff = await diffRuns([log, log], [await readRun(log, a), await readRun(log, b)], { normed, bottom, movers: Number(movers) })
       const output = outputFor(settings)

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { readRun } from '../pipeline/runs.js'
 import { commandFields, resolveSettings } from '../settings/index.js'
 import { addOptions } from './options.js'
-import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
+import { givenTo, outputFor, untilInterrupted } from './shell.js'
 
 export const exportCommand = (): Command =>
   addOptions(new Command('export').description('write a run in the form of others: the demo of Ruis et al.'), commandFields.export)
@@ -14,24 +14,13 @@ export const exportCommand = (): Command =>
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveSettings('export', givenTo(command))
       const { openLogForReading } = await import('../pipeline/home.js')
-      const { Interrupted } = await import('../pipeline/outputs/index.js')
       const { writeRuisDemo } = await import('../pipeline/outputs/ruis-demo.js')
       const output = outputFor(settings)
-      const progress = progressFor(settings)
-      using interruption = interruptible((line) => progress.log(line))
       await using log = await openLogForReading(settings)
       const run = await readRun(log, settings.run)
-      try {
-        const { out, force, rows } = settings
-        const result = await writeRuisDemo(log, run, { out, force, rows, progress, signal: interruption.signal })
-        if (settings.json) return await output.json({ run: run.run, format: settings.format, out, ...result })
-        await output.write(`${out}: ${result.documents.toLocaleString('en-US')} documents of ${result.scored.toLocaleString('en-US')}, ${result.queries} queries\n`)
-      } catch (error) {
-        if (!(error instanceof Interrupted)) throw error
-        progress.stop()
-        output.warn(error.message)
-        process.exitCode = interruption.exitCode ?? exitCodes.interrupted
-      } finally {
-        progress.stop()
-      }
+      const { out, force, rows, format } = settings
+      const result = await untilInterrupted(settings, (parts) => writeRuisDemo(log, run, { out, force, rows, ...parts }))
+      if (result === undefined) return
+      if (settings.json) return await output.json({ run: run.run, format, out, ...result })
+      await output.write(`${out}: ${result.documents.toLocaleString('en-US')} documents of ${result.scored.toLocaleString('en-US')}, ${result.queries} queries\n`)
     })

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import { packageRoot } from '../base/index.js'
 import type { Log } from '../log/index.js'
-import { analyseRun, type RunAnalyses } from '../pipeline/analyse.js'
-import { readTopK } from '../pipeline/top-k.js'
+import type { RunAnalyses } from '../pipeline/analyse.js'
+import type { TopKTable } from '../pipeline/top-k.js'
 import type { QueryLists } from '../report/index.js'
 import { commandFields, resolveSettings, type ReportSettings } from '../settings/index.js'
 import { analysisOf } from './analyses.js'
@@ -36,11 +36,12 @@ The file needs no network and no script, and prints well. While the run goes on 
 export const writeReport = async (
   log: Log, analysed: RunAnalyses, { out, data, rows, force }: Pick<ReportSettings, 'out' | 'data' | 'rows' | 'force'>,
 ): Promise<{ readonly out: string; readonly data: string | null; readonly files: readonly string[] }> => {
+  const { readTopK } = await import('../pipeline/top-k.js')
   const { dataNames, reportPage, writeData } = await import('../report/index.js')
   const { writeFileWhole, writeFolderWhole } = await import('../pipeline/outputs/files.js')
   const lists: QueryLists[] = []
   for (const kind of ['raw', 'normed'] as const) {
-    const read = (bottom: boolean): ReturnType<typeof readTopK> => readTopK(log, analysed.run, { query: [], rows, bottom, normed: kind === 'normed' })
+    const read = (bottom: boolean): Promise<readonly TopKTable[]> => readTopK(log, analysed.run, { query: [], rows, bottom, normed: kind === 'normed' })
     lists.push({ kind, top: await read(false), bottom: await read(true) })
   }
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
@@ -53,6 +54,7 @@ export const writeReport = async (
 
 /** The report of a run whose log is open already. */
 export const reportOf = async (log: Log, run: RunAnalyses['run'], { home, out }: { readonly home: string; readonly out: string }): Promise<RunAnalyses> => {
+  const { analyseRun } = await import('../pipeline/analyse.js')
   const analysed = await analyseRun(log, run, { home, spurious: 10 })
   await writeReport(log, analysed, { out, data: null, rows: 10, force: true })
   return analysed

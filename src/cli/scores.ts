@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { readRun } from '../pipeline/runs.js'
 import { commandFields, resolveSettings, UsageError } from '../settings/index.js'
 import { addOptions } from './options.js'
-import { exitCodes, givenTo, interruptible, outputFor, progressFor } from './shell.js'
+import { givenTo, outputFor, untilInterrupted } from './shell.js'
 
 export const scoresCommand = (): Command =>
   addOptions(new Command('scores').description('write every score of a run, of every query with every document'), commandFields.scores)
@@ -20,27 +20,12 @@ What is written is there whole or not at all.`)
       if (out === '-' && format !== 'jsonl')
         throw new UsageError(`--format ${format} cannot go to standard output`, { fix: 'give --out a path' })
       const { openLogForReading } = await import('../pipeline/home.js')
-      const { Interrupted, writeScores } = await import('../pipeline/outputs/index.js')
+      const { writeScores } = await import('../pipeline/outputs/index.js')
       const output = outputFor(settings)
-      const progress = progressFor(settings)
-      using interruption = interruptible((line) => progress.log(line))
       await using log = await openLogForReading(settings)
       const run = await readRun(log, settings.run)
-      try {
-        const result = await writeScores(log, run, {
-          format, out, force, progress, signal: interruption.signal, write: (text) => output.write(text),
-        })
-        if (out === '-') return
-        if (settings.json) return await output.json({ run: run.run, format, out, queries: run.queries.length, ...result })
-        await output.write(
-          `${out}: ${result.documents.toLocaleString('en-US')} documents, ${run.queries.length} queries\n`,
-        )
-      } catch (error) {
-        if (!(error instanceof Interrupted)) throw error
-        progress.stop()
-        output.warn(error.message)
-        process.exitCode = interruption.exitCode ?? exitCodes.interrupted
-      } finally {
-        progress.stop()
-      }
+      const result = await untilInterrupted(settings, (parts) => writeScores(log, run, { format, out, force, ...parts, write: (text) => output.write(text) }))
+      if (result === undefined || out === '-') return
+      if (settings.json) return await output.json({ run: run.run, format, out, queries: run.queries.length, ...result })
+      await output.write(`${out}: ${result.documents.toLocaleString('en-US')} documents, ${run.queries.length} queries\n`)
     })

@@ -59,6 +59,29 @@ export const interruptible = (onFirst: (line: string) => void): Interruption => 
 }
 
 /**
+ * Runs a work that gives up with `Interrupted` at the first Ctrl-C, with progress. Then that is said, the exit code is
+ * the signal's, and it resolves to undefined.
+ */
+export const untilInterrupted = async <Result>(
+  settings: GlobalSettings, work: (parts: Pick<PipelineContext, 'progress' | 'signal'>) => Promise<Result>,
+): Promise<Result | undefined> => {
+  const progress = progressFor(settings)
+  using interruption = interruptible((line) => progress.log(line))
+  try {
+    return await work({ progress, signal: interruption.signal })
+  } catch (error) {
+    const { Interrupted } = await import('../pipeline/outputs/index.js')
+    if (!(error instanceof Interrupted)) throw error
+    progress.stop()
+    outputFor(settings).warn(error.message)
+    process.exitCode = interruption.exitCode ?? exitCodes.interrupted
+    return undefined
+  } finally {
+    progress.stop()
+  }
+}
+
+/**
  * Runs a long work with progress, an orderly end, and whatever of logs, metrics and health the settings ask for. Resolves
  * to its result and the exit code.
  * @param options.pipeline, options.run  what the work is called in logs and metrics
