@@ -26,7 +26,7 @@ serve(async ({ model, folder, threads, device }: OnnxProgram): Promise<Session> 
   }).catch((error: unknown) => {
     if (device === 'cpu') throw error
     const said = error instanceof Error ? error.message : String(error)
-    throw new FixableError(`device ${device} refuses the work: ${said}`, 'tributary doctor says which devices are usable and what is missing; --device cpu works everywhere')
+    throw new FixableError(`device ${device} refuses the work: ${said}`, 'open the engine on another device; cpu works everywhere')
   })
   const bound: Record<string, Tensor> = {}
   const feeds = (inputs: Readonly<Record<string, TensorData>>): Record<string, Tensor> =>
