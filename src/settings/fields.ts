@@ -120,6 +120,8 @@ const batchTokensField = {
   kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 512,
   about: 'tokens computed at once at most, padding included; small models take thousands, on a CPU big ones are fastest with what fits its caches',
 }
+/** Each batch of a fit moves all its sums, so that longer batches are worth their activations. */
+const fitBatchTokensField = { ...batchTokensField, fallback: 2048, about: 'tokens computed at once at most, padding included; every batch moves all sums, so fewer cost time' }
 const commitEveryField = (fallback: number, about: string) => ({
   kind: kinds.whole({ min: 0, max: 3_600_000 }), argument: 'MS', fallback, about,
 })
@@ -202,7 +204,7 @@ export const fitFields: Fields<FitSettings> = {
   },
   seed: seedField,
   context: contextField,
-  batchTokens: batchTokensField,
+  batchTokens: fitBatchTokensField,
   long: longField,
   commitEveryMs: commitEveryField(5_000, 'milliseconds between two savings of the sums at least'),
 }
