@@ -7,8 +7,9 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor } from '../tensor/index.js'
 import { fitInputs, realInputs } from './batch.js'
-import { batchGradients, type LayerGradient } from './gradients.js'
+import { stageGradients, type LayerGradient } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
+import { stageInputs, type Stage } from './stages.js'
 
 /** The covariances of a set of layers: one A for each distinct input, one S for each layer. */
 export interface CovarianceShape {
@@ -32,10 +33,10 @@ const bound = (width: number, i: number): number => Math.floor((width * i) / blo
 /** Sums Σ_t over real tokens, in block rows, as the program's float64 accumulators. */
 export const covarianceProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[],
-  { empirical, context }: { readonly empirical: boolean; readonly context?: number },
+  { empirical, context, stage }: { readonly empirical: boolean; readonly context?: number; readonly stage?: Stage },
 ): ProgramSpec => ({
   name: 'covariances',
-  inputs: { ...fitInputs(empirical), ...realInputs },
+  inputs: { ...stageInputs(model, fitInputs(empirical), stage), ...realInputs },
   weights,
   tokensMax: context,
   accumulate: Object.fromEntries(
@@ -62,8 +63,8 @@ export const covarianceProgram = (
       }
       return [...add(`A/${inputName(layer)}`, input, inputWidth(layer)), ...add(`S/${layer.name}`, delta, layer.outputs)]
     }
-    const { loss } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical, use })
-    return { ...outputs, loss }
+    const { ends } = stageGradients(ops, model, tracked, value, weight, { sampled: !empirical, use, stage })
+    return { ...outputs, ...ends }
   },
 })
 

@@ -7,8 +7,9 @@ import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { fitInputs } from './batch.js'
-import { batchGradients, type LayerGradient } from './gradients.js'
+import { stageGradients, type LayerGradient } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
+import { stageInputs, type Stage } from './stages.js'
 
 export interface Bases {
   /** Q_A of a layer's input, and Q_S; absent for `diagonal`, which stays in the parameter basis. */
@@ -30,11 +31,11 @@ export const eigenvalueProgram = (
   weights: ReadonlyMap<string, StoredTensor>,
   tracked: readonly LinearLayer[],
   { inputs, outputs }: Bases,
-  { empirical, context }: { readonly empirical: boolean; readonly context: number },
+  { empirical, context, stage }: { readonly empirical: boolean; readonly context: number; readonly stage?: Stage },
 ): ProgramSpec => ({
   name: 'corrected eigenvalues',
   inputs: {
-    ...fitInputs(empirical),
+    ...stageInputs(model, fitInputs(empirical), stage),
     ...Object.assign({}, ...[...inputs].map(([name, basis]) => basisInputs(`QA/${name}`, basis))),
     ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis))),
   },
@@ -57,7 +58,7 @@ export const eigenvalueProgram = (
       result[`L/${layer.name}`] = squares
       return [squares]
     }
-    const { loss } = batchGradients(ops, model, tracked, value, weight, { sampled: !empirical, use })
-    return { ...result, loss }
+    const { ends } = stageGradients(ops, model, tracked, value, weight, { sampled: !empirical, use, stage })
+    return { ...result, ...ends }
   },
 })

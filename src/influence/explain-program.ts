@@ -9,10 +9,11 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Program, ProgramSpec, StoredTensor } from '../tensor/index.js'
 import { batchTensors, paddedLength, sequenceInputs } from './batch.js'
-import { batchGradients } from './gradients.js'
+import { stageGradients } from './gradients.js'
 import { joins, type JoinInput, type JoinKind } from './joins.js'
 import { inputWidth } from './layers.js'
 import { sharedWidths } from './precondition.js'
+import { stageInputs, type Stage } from './stages.js'
 
 type Terms = <T>(ops: Ops<T>, layer: LinearLayer, rank: number, batch: Omit<JoinInput<T>, 'gradient'>, value: (name: string) => T) => T
 
@@ -36,10 +37,10 @@ export const tokenTerms: Readonly<Record<JoinKind, Terms>> = {
 /** A batch of documents and one query → `terms/<layer>` [B, T] of every tracked layer; zero where padded. */
 export const explainProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], kind: JoinKind, rank: number,
-  { tokensMax }: { readonly tokensMax?: number } = {},
+  { tokensMax, stage }: { readonly tokensMax?: number; readonly stage?: Stage } = {},
 ): ProgramSpec => ({
   name: `explaining (${kind} join)`,
-  inputs: Object.assign({ ...sequenceInputs }, ...tracked.map((layer) => joins[kind].inputs(layer, { queries: 1, rank }))) as ProgramSpec['inputs'],
+  inputs: Object.assign({ ...stageInputs(model, sequenceInputs, stage) }, ...tracked.map((layer) => joins[kind].inputs(layer, { queries: 1, rank }))) as ProgramSpec['inputs'],
   weights,
   tokensMax,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
@@ -50,8 +51,8 @@ export const explainProgram = (
       terms[`terms/${layer.name}`] = own
       return [own]
     }
-    const { loss } = batchGradients(ops, model, tracked, value, weight, { use })
-    return { loss, ...terms }
+    const { ends } = stageGradients(ops, model, tracked, value, weight, { use, stage })
+    return { ...ends, ...terms }
   },
 })
 

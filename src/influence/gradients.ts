@@ -5,6 +5,7 @@
  */
 import type { LinearLayer, Model } from '../model/index.js'
 import { sampleLabels, tape, type Ops, type Variable } from '../tensor/index.js'
+import { beginsModel, endsModel, wholeModel, type Stage } from './stages.js'
 
 export interface LayerGradient<T> {
   readonly layer: LinearLayer
@@ -23,38 +24,66 @@ export interface BatchGradients<T> {
   readonly layers: readonly LayerGradient<T>[]
 }
 
-/** What `value(name)` gives a program: the inputs of batch.ts. `sampled`: labels from the model's own distribution. */
-export const batchGradients = <T>(
+export interface StageGradients<T> extends Pick<BatchGradients<T>, 'layers'> {
+  /** What a program gives besides its own: the `loss` [B] of the last stage, `below`, ∂L/∂entry [B, T, D], where it goes on. */
+  readonly ends: Readonly<Record<string, T>>
+}
+
+export interface GradientOptions<T> {
+  /** Labels from the model's own distribution. */
+  readonly sampled?: boolean
+  /** Called with each layer's gradient, last layer first; what it returns is computed before the pass goes on below. */
+  readonly use?: (gradient: LayerGradient<T>) => readonly T[]
+}
+
+/** What `value(name)` gives a program: the inputs of batch.ts, of a stage those of `stageInputs`. `tracked`: layers of this stage. */
+export const stageGradients = <T>(
   ops: Ops<T>,
   model: Model,
   tracked: readonly LinearLayer[],
   value: (name: string) => T,
   weight: (name: string) => T,
-  { sampled = false, use }: {
-    readonly sampled?: boolean
-    /** Called with each layer's gradient, last layer first; what it returns is computed before the pass goes on below. */
-    readonly use?: (gradient: LayerGradient<T>) => readonly T[]
-  } = {},
-): BatchGradients<T> => {
+  { sampled = false, use, stage = wholeModel(model) }: GradientOptions<T> & { readonly stage?: Stage } = {},
+): StageGradients<T> => {
   const names = new Set(tracked.map(({ name }) => name))
   const found: (Omit<LayerGradient<T>, 'delta'> & { readonly output: Variable<T> })[] = []
   const { ops: recorded, constant, watch, gradients } = tape(ops)
-  const hidden = model.forward(recorded, (name) => constant(weight(name)), { tokens: constant(value('tokens')) }, (layer, x, compute, seen) => {
+  const given = beginsModel(stage) ? undefined : constant(value('entry'))
+  const entry = given !== undefined && stage.goesOnBelow ? watch(given) : given
+  const hidden = model.forward(recorded, (name) => constant(weight(name)), { tokens: constant(value('tokens')), entry }, (layer, x, compute, seen) => {
     const y = compute(x)
     if (!names.has(layer.name)) return y
     const output = watch(y)
     found.push({ layer, input: layer.bias ? ops.appendOne(x.value) : x.value, seen: seen?.value, output })
     return output
-  }) // [B, T, D]
+  }, stage) // [B, T, D]
+  const gradientOf = (i: number, delta: T): LayerGradient<T> => ({ layer: found[i].layer, input: found[i].input, seen: found[i].seen, delta })
+  const backward = (output: Variable<T>, seed: T): StageGradients<T> => {
+    const below = stage.goesOnBelow && entry !== undefined ? [entry] : []
+    const wanted = [...found.map(({ output: own }) => own), ...below]
+    const deltas = gradients(output, seed, wanted, (i, delta) => (i < found.length ? (use?.(gradientOf(i, delta)) ?? []) : []))
+    return {
+      layers: found.map((_, i) => gradientOf(i, deltas[i])).reverse(),
+      ends: below.length > 0 ? { below: deltas[found.length] } : {},
+    }
+  }
+  if (!endsModel(stage, model)) return backward(hidden, value('cotangent'))
+
   const head = weight(model.head.weight)
   const flat = recorded.reshape(hidden, [-1, model.width]) // [B·T, D]
   const rows = recorded.takeRows(flat, constant(value('rows'))) // [N, D]
   const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), model.head) : value('labels')
   const losses = recorded.tokenLosses(rows, constant(head), constant(labels), model.head) // [N, 1]
-  const ones = ops.shift(ops.zerosLike(losses.value), 1)
-  const gradientOf = (i: number, delta: T): LayerGradient<T> => ({ layer: found[i].layer, input: found[i].input, seen: found[i].seen, delta })
-  const deltas = gradients(losses, ones, found.map(({ output }) => output), (i, delta) => use?.(gradientOf(i, delta)) ?? [])
+  const { layers, ends } = backward(losses, ops.shift(ops.zerosLike(losses.value), 1))
   const column = ops.scatterRows(losses.value, value('rows'), ops.slice(flat.value, { axis: 1, from: 0, to: 1 })) // [B·T, 1]
   const loss = ops.sum(ops.reshapeLike(column, value('tokens')), { axes: [1] }) // [B]
-  return { loss, layers: found.map((_, i) => gradientOf(i, deltas[i])).reverse() }
+  return { layers, ends: { ...ends, loss } }
+}
+
+/** Of the whole model at once. */
+export const batchGradients = <T>(
+  ops: Ops<T>, model: Model, tracked: readonly LinearLayer[], value: (name: string) => T, weight: (name: string) => T, options: GradientOptions<T> = {},
+): BatchGradients<T> => {
+  const { layers, ends } = stageGradients(ops, model, tracked, value, weight, options)
+  return { layers, loss: ends.loss }
 }

@@ -23,3 +23,5 @@ export {
 } from './precondition.js'
 export { queryGradient, queryProgram, type QueryGradient, type TokenizedQuery } from './query-gradients.js'
 export { scoreBatch, scoreProgram, type BatchScores } from './score-program.js'
+export { compileInStages, runsTogether, type BuildProgram, type StagedModel, type Stages } from './staged-program.js'
+export { partsOf, planStages, spanBytes, type Stage } from './stages.js'

@@ -1,8 +1,10 @@
 /** @file Which join: the cheapest that fits in memory, for the model, the queries and the length of documents. */
 import { UserError } from '../base/index.js'
-import type { LinearLayer, Model } from '../model/index.js'
+import type { LinearLayer, Model, Span } from '../model/index.js'
 import { joinCost, type JoinKind } from './joins.js'
 import { trackedParameters } from './layers.js'
+import type { Stages } from './staged-program.js'
+import { endsModel, layersIn, spanBytes, wholeModel } from './stages.js'
 
 export interface PlanInput {
   readonly model: Model
@@ -16,6 +18,8 @@ export interface PlanInput {
   readonly batchTokens: number
   /** Bytes that weights, queries and a batch may take together. */
   readonly memory: number
+  /** How the model is cut, if it is. */
+  readonly stages?: Stages
 }
 
 export interface PlannedJoin {
@@ -58,19 +62,26 @@ const engineBytes = 100 * 2 ** 20
  * tracked layer for the backward one as well. Activations are kept where the backward pass comes by; below, those
  * of one block at a time. Each document's gradient is formed in every layer. Measured on SmolLM2-135M, 4 documents of
  * 512 tokens: 2.9 GiB resident with the MLP layers of the top 5 blocks tracked, 8.6 GiB with those of all 30; this says 3.0 and 8.9.
+ * Of a model in stages it is the largest, and the streams between them.
  */
-const modelBytes = ({ model, tracked, context, batchTokens }: PlanInput): number => {
+const modelBytes = (input: PlanInput): number => {
+  const spans = input.stages?.spans ?? [wholeModel(input.model)]
+  return engineBytes + Math.max(...spans.map((span) => stageBytes(input, span))) + (spans.length === 1 ? 0 : (input.stages?.activationBytesMax ?? 0))
+}
+
+const stageBytes = ({ model, tracked, context, batchTokens }: PlanInput, span: Span): number => {
   const lowest = Math.min(...tracked.map(({ block }) => block))
-  const above = model.layers.filter(({ block }) => block >= lowest)
-  const weights = [...model.weightShapes.values()].reduce((sum, shape) => sum + shape.reduce((product, d) => product * d, 1), 0)
+  const above = layersIn(span, model.layers).filter(({ block }) => block >= lowest)
+  const weights = spanBytes(model, span) / 4
   const backward = above.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0)
-  const kept = Math.min(model.blocks, model.blocks - lowest + 1) // blocks
-  const widths = (kept / (model.blocks - lowest)) * above.reduce((sum, { inputs, outputs }) => sum + inputs + outputs, 0)
+  const blocksFrom = (first: number): number => Math.max(0, Math.min(span.to - 1, model.blocks) - Math.max(span.from - 1, first))
+  const kept = Math.min(blocksFrom(0), blocksFrom(lowest) + 1)
+  const widths = above.length === 0 ? 0 : (kept / blocksFrom(lowest)) * above.reduce((sum, { inputs, outputs }) => sum + inputs + outputs, 0)
   const probabilities = kept * model.heads * context * 0.625
-  const logits = 1.5 * model.vocabulary
+  const logits = endsModel(span, model) ? 1.5 * model.vocabulary : 0
   const tokens = Math.max(batchTokens, context)
-  const gradients = (tokens / context) * trackedParameters(tracked)
-  return engineBytes + 4 * (2 * weights + backward + tokens * (2 * widths + probabilities + logits) + gradients)
+  const gradients = (tokens / context) * trackedParameters(layersIn(span, tracked))
+  return 4 * (2 * weights + backward + tokens * (2 * widths + probabilities + logits) + gradients)
 }
 
 export const planJoin = (input: PlanInput, wanted: JoinKind | 'auto' = 'auto'): Plan => {

@@ -5,9 +5,10 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Program, ProgramSpec, StoredTensor } from '../tensor/index.js'
 import { batchTensors, sequenceInputs } from './batch.js'
-import { batchGradients } from './gradients.js'
+import { stageGradients } from './gradients.js'
 import { inputName } from './layers.js'
 import type { QueryLayerGradient } from './precondition.js'
+import { stageInputs, type Stage } from './stages.js'
 
 /** A query as token ids: `encode(prompt)` with specials, then `encode(completion)` without. */
 export interface TokenizedQuery {
@@ -23,15 +24,16 @@ export interface QueryGradient {
 }
 
 export const queryProgram = (
-  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], { tokensMax }: { readonly tokensMax?: number } = {},
+  model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[],
+  { tokensMax, stage }: { readonly tokensMax?: number; readonly stage?: Stage } = {},
 ): ProgramSpec => ({
   name: 'query gradients',
-  inputs: sequenceInputs,
+  inputs: stageInputs(model, sequenceInputs, stage),
   weights,
   tokensMax,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    const { loss, layers } = batchGradients(ops, model, tracked, value, weight)
-    const outputs: Record<string, T> = { loss }
+    const { ends, layers } = stageGradients(ops, model, tracked, value, weight, { stage })
+    const outputs: Record<string, T> = { ...ends }
     for (const { layer, input, delta } of layers) {
       outputs[`A/${inputName(layer)}`] = input
       outputs[`D/${layer.name}`] = delta

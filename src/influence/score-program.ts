@@ -5,19 +5,20 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { batchTensors, paddedLength, sequenceInputs, type Sequence } from './batch.js'
-import { batchGradients, type LayerGradient } from './gradients.js'
+import { stageGradients, type LayerGradient } from './gradients.js'
 import { joins, type JoinKind, type JoinShape } from './joins.js'
+import { stageInputs, type Stage } from './stages.js'
 
 export const scoreProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], kind: JoinKind, shape: JoinShape,
-  { tokensMax }: { readonly tokensMax?: number } = {},
+  { tokensMax, stage }: { readonly tokensMax?: number; readonly stage?: Stage } = {},
 ): ProgramSpec => ({
   name: `scoring (${kind} join)`,
-  inputs: Object.assign({ ...sequenceInputs }, ...tracked.map((layer) => joins[kind].inputs(layer, shape))) as ProgramSpec['inputs'],
+  inputs: Object.assign({ ...stageInputs(model, sequenceInputs, stage) }, ...tracked.map((layer) => joins[kind].inputs(layer, shape))) as ProgramSpec['inputs'],
   weights,
   tokensMax,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    let sums: { readonly scores?: T; readonly squares?: T } = {}
+    let sums: Readonly<Record<string, T>> = {} // `scores`, `squares`
     // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.
     const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
       const gradient = ops.matmul(delta, input, { transA: true }) // [B, O, I']
@@ -28,9 +29,9 @@ export const scoreProgram = (
       sums = { scores, squares }
       return [scores, squares]
     }
-    const { loss } = batchGradients(ops, model, tracked, value, weight, { use })
-    if (sums.scores === undefined || sums.squares === undefined) throw new RangeError('no layer is tracked')
-    return { loss, scores: sums.scores, squares: sums.squares }
+    const { ends } = stageGradients(ops, model, tracked, value, weight, { use, stage })
+    if (stage === undefined && tracked.length === 0) throw new RangeError('no layer is tracked')
+    return { ...ends, ...sums }
   },
 })
 

@@ -34,6 +34,17 @@ export type Weights<T> = (name: string) => T
 export interface ForwardInputs<T> {
   /** int [B, T]; right-padded with any id. */
   readonly tokens: T
+  /** Of a span that does not begin with the embedding: the residual stream that it goes on with, [B, T, D]. */
+  readonly entry?: T
+}
+
+/**
+ * Consecutive parts `[from, to)` of a forward pass: part 0 is the embedding, parts 1 to `blocks` are the blocks, part
+ * `blocks + 1` is the final norm. What goes from one to the next is the residual stream [B, T, D], and nothing else.
+ */
+export interface Span {
+  readonly from: number
+  readonly to: number
 }
 
 /**
@@ -58,10 +69,12 @@ export interface Model {
   /** How many attention heads; for the planner. */
   readonly heads: number
   readonly headDim: number
-  /** tokens → the final normed hidden states [B, T, D]. */
-  readonly forward: <T>(ops: Ops<T>, weights: Weights<T>, inputs: ForwardInputs<T>, onLinear: OnLinear<T>) => T
+  /** tokens → the final normed hidden states [B, T, D]; of a span, what comes out of its last part. */
+  readonly forward: <T>(ops: Ops<T>, weights: Weights<T>, inputs: ForwardInputs<T>, onLinear: OnLinear<T>, span?: Span) => T
   /** The output head: the weight's name ([V, D]), the factor on the logits and their soft cap, as `HeadOptions` has them. */
   readonly head: { readonly weight: string } & HeadOptions
   /** The names and shapes of all weights that `forward` and `head` ask for; checked against the files beforehand. */
   readonly weightShapes: ReadonlyMap<string, readonly number[]>
+  /** The names of the weights that a span asks for, the head with the final norm. */
+  readonly weightsOf: (span: Span) => readonly string[]
 }

@@ -1,6 +1,6 @@
 /** @file The whole of a decoder around its blocks: embedding, blocks, final norm, head. */
 import type { Blueprint } from '../architectures/architecture.js'
-import type { Model } from '../model.js'
+import type { Model, Span } from '../model.js'
 import type { Heads } from './attention.js'
 import { chain, type Part, type Scope, type WeightShape } from './part.js'
 
@@ -26,20 +26,21 @@ export interface DecoderSpec {
 }
 
 export const decoder = (spec: DecoderSpec): Blueprint => {
-  const { width, vocabulary, embedding, embeddingScale = 1, positions, logitScale, softCap } = spec
-  const body = chain(...spec.blocks, spec.norm)
-  const forward: Model['forward'] = (ops, weights, { tokens }, onLinear) => {
+  const { width, vocabulary, embedding, logitScale, softCap } = spec
+  const parts = [embeddingOf(spec), ...spec.blocks, spec.norm]
+  const whole: Span = { from: 0, to: parts.length }
+  const forward: Model['forward'] = (ops, weights, { tokens, entry }, onLinear, { from, to } = whole) => {
     const made = new Map<object, readonly (typeof tokens)[]>()
     const once: Scope<typeof tokens>['once'] = (key, make) => {
       const known = made.get(key) ?? make()
       made.set(key, known)
       return known
     }
-    const rows = ops.gather(weights(embedding), tokens) // [B, T, D]
-    const scaled = embeddingScale === 1 ? rows : ops.scale(rows, embeddingScale)
-    const x = positions === undefined ? scaled : ops.add(scaled, ops.gather(weights(positions[0]), ops.positions(tokens)))
-    return body.apply({ ops, weights, tokens, onLinear, once }, x)
+    const x = from === 0 ? tokens : entry
+    if (x === undefined) throw new RangeError(`parts from ${from} on go on with a residual stream, which is not given`)
+    return chain(...parts.slice(from, to)).apply({ ops, weights, tokens, onLinear, once }, x)
   }
+  const { layers, shapes } = chain(...parts)
   return {
     embedding,
     tied: spec.tied,
@@ -49,17 +50,26 @@ export const decoder = (spec: DecoderSpec): Blueprint => {
       blocks: spec.blocks.length,
       vocabulary,
       positionsMax: spec.positionsMax,
-      layers: body.layers,
+      layers,
       heads: spec.heads.heads,
       headDim: spec.heads.headDim,
       forward,
       head: { weight: head, logitScale, softCap },
-      weightShapes: new Map<string, readonly number[]>([
-        [embedding, [vocabulary, width]],
-        ...(positions === undefined ? [] : [positions]),
-        ...body.shapes,
-        [head, [vocabulary, width]],
-      ]),
+      weightShapes: new Map<string, readonly number[]>([...shapes, [head, [vocabulary, width]]]),
+      weightsOf: ({ from, to }) => [
+        ...new Set([...parts.slice(from, to).flatMap((part) => part.shapes.map(([name]) => name)), ...(to === parts.length ? [head] : [])]),
+      ],
     }),
   }
 }
+
+/** tokens int [B, T] → [B, T, D] */
+const embeddingOf = ({ embedding, embeddingScale = 1, positions, vocabulary, width }: DecoderSpec): Part => ({
+  layers: [],
+  shapes: [[embedding, [vocabulary, width]], ...(positions === undefined ? [] : [positions])],
+  apply: ({ ops, weights }, tokens) => {
+    const rows = ops.gather(weights(embedding), tokens)
+    const scaled = embeddingScale === 1 ? rows : ops.scale(rows, embeddingScale)
+    return positions === undefined ? scaled : ops.add(scaled, ops.gather(weights(positions[0]), ops.positions(tokens)))
+  },
+})
