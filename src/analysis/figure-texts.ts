@@ -62,8 +62,8 @@ export const figureTexts = {
     title: 'Scores that hang on one token',
     shows: 'For the first documents of every query, how far the score is spread over the tokens: ‖a‖₂ / ‖a‖₁ of their influence a. It is 1 where one token has all of it, and 1/√T where T tokens have as much. Above 2/3 a document is flagged.',
     reading:
-      'A flagged document may be there for one token alone (Grosse et al. 2023 filter such pairs). It need not be: short documents are flagged more easily, and where a model is sure of all of a text but one token, a text that teaches is flagged, too. Read them before you leave them out. ' +
-      'The report puts flagged documents behind a fold and names the first one that is not flagged.',
+      'A flagged document may be there for one token alone (Grosse et al. 2023 filter such pairs). It need not be: short documents are flagged more easily, and where a model is sure of all of a text but one token, a text that teaches is flagged, too. Where the worked steps of a lesson end in the one digit that the model does not know, it is the lesson that is flagged. ' +
+      'So nothing is left out for it: flagged documents keep their ranks, and are marked. Read them.',
     paper: [],
   },
   baselines: {

@@ -135,7 +135,7 @@ const tablePart = ({ title, columns, rows, isLong }: DataTable, of: string): Htm
 }
 
 const tablesPart = ({ analysed, lists }: ReportInput): Html => html`<section aria-labelledby="tables"><h2 id="tables">The tables of every query</h2>
-<p>The first documents speak most for the completion, the last most against it. Ranks count from 0 over all documents scored. Marked: the answer, and the answers of steps. “Full rank”: scored again with full-rank queries, and final.</p>
+<p>The first documents speak most for the completion, the last most against it. Ranks count from 0 over all documents scored. Marked: the answer, and the answers of steps. “Full rank”: scored again with full-rank queries, and final. “Hangs on one token”: <a href="#spurious">a rule</a> that flags texts which teach, too; nothing is left out for it.</p>
 ${analysed.queries.map((query, q) => html`<details class="query"><summary><b>${query.id}</b> <span class="muted">${cellOf(query)}${query.correct === null ? '' : query.correct ? ', answered right' : ', answered wrong'}</span></summary>
 <p class="asks">${query.prompt}<mark>${query.completion}</mark></p>
 <p class="small muted">${query.informationNats.toFixed(3)} nats${query.answer === null ? '' : html`; answer: ${query.answer}`}${query.steps.length > 1 ? html`; steps: ${query.steps.join(' · ')}` : ''}</p>
@@ -144,31 +144,26 @@ ${lists.flatMap(({ kind, top, bottom }) => [
     listPart(bottom[q], { title: `Last documents by ${kindWords[kind]}`, phrases: [...(query.answer === null ? [] : [query.answer]), ...query.steps], isFolded: true }),
   ])}</details>`)}</section>`
 
-/** Pieces of documents that hang on one token, by one query. */
-const flaggedOf = ({ analyses }: RunAnalyses, kind: ScoreKind, query: string): ReadonlySet<string> =>
-  new Set(analyses.spurious[kind].flagged.filter((row) => row.query === query).map(({ place, piece }) => `${place}/${piece}`))
+/** By `place/piece`, the token that the score of a document hangs on, of one query. */
+const flaggedOf = ({ analyses }: RunAnalyses, kind: ScoreKind, query: string): ReadonlyMap<string, string> =>
+  new Map(analyses.spurious[kind].flagged.filter((row) => row.query === query).map(({ place, piece, token }) => [`${place}/${piece}`, token]))
 
 interface ListOptions {
   readonly title: string
   readonly phrases: readonly string[]
   readonly isFolded: boolean
-  /** `place/piece` of the documents that are shown apart. */
-  readonly flagged?: ReadonlySet<string>
+  /** Documents that are marked, each with its token. They keep their place: the rule flags texts that teach, too. */
+  readonly flagged?: ReadonlyMap<string, string>
 }
 
-const listPart = (table: TopKTable | undefined, { flagged = new Set(), ...options }: ListOptions): Html => {
+const hangsOn = (token: string): Html => html`<br><span class="flag">hangs on one token: <code>${JSON.stringify(token)}</code></span>`
+
+const listPart = (table: TopKTable | undefined, { title, phrases, isFolded, flagged = new Map() }: ListOptions): Html => {
   if (table === undefined || table.rows.length === 0) return html``
-  const isFlagged = ({ partition, offset, piece }: TopKTable['rows'][number]): boolean => flagged.has(`${placeOf(partition, offset)}/${piece}`)
-  const apart = table.rows.filter(isFlagged)
-  if (apart.length === 0) return rowsPart(table, options)
-  return html`${rowsPart({ ...table, rows: table.rows.filter((row) => !isFlagged(row)) }, options)}${rowsPart({ ...table, rows: apart }, { ...options, title: `${options.title}: left out, ${apart.length} that hang on one token`, isFolded: true })}`
-}
-
-const rowsPart = (table: TopKTable, { title, phrases, isFolded }: Omit<ListOptions, 'flagged'>): Html => {
-  if (table.rows.length === 0) return html``
+  const flagOf = ({ partition, offset, piece }: TopKTable['rows'][number]): string | undefined => flagged.get(`${placeOf(partition, offset)}/${piece}`)
   const hasFinal = table.rows.some(({ rescored }) => rescored)
   const body = html`<div class="scroll" tabindex="0" role="region" aria-label="${title} of ${table.query.id}"><table class="documents">${isFolded ? '' : html`<caption>${title}</caption>`}<thead><tr><th scope="col" class="n">rank</th><th scope="col" class="n">score</th><th scope="col" class="n">per nat</th><th scope="col">source</th><th scope="col">document</th><th scope="col">text</th></tr></thead>
-<tbody>${table.rows.map((row) => html`<tr><td class="n">${row.rank}${hasFinal && row.rescored ? html`<br><span class="muted">full rank</span>` : ''}</td><td class="n">${formatNumber(row.score)}</td><td class="n">${row.scorePerNat === null ? '–' : formatNumber(row.scorePerNat)}</td><td>${row.source}</td><td class="id">${row.document}${row.piece > 0 ? html` <span class="muted">piece ${row.piece}</span>` : ''}</td><td class="text">${row.text === null ? html`<span class="muted">(no text kept)</span>` : excerptWithMarks(row.text, phrases, EXCERPT_LENGTH).map(({ text, isMarked }) => (isMarked ? html`<mark>${text}</mark>` : text))}</td></tr>`)}</tbody></table></div>`
+<tbody>${table.rows.map((row) => ({ row, token: flagOf(row) })).map(({ row, token }) => html`<tr><td class="n">${row.rank}${hasFinal && row.rescored ? html`<br><span class="muted">full rank</span>` : ''}</td><td class="n">${formatNumber(row.score)}</td><td class="n">${row.scorePerNat === null ? '–' : formatNumber(row.scorePerNat)}</td><td>${row.source}</td><td class="id">${row.document}${row.piece > 0 ? html` <span class="muted">piece ${row.piece}</span>` : ''}${token === undefined ? '' : hangsOn(token)}</td><td class="text">${row.text === null ? html`<span class="muted">(no text kept)</span>` : excerptWithMarks(row.text, phrases, EXCERPT_LENGTH).map(({ text, isMarked }) => (isMarked ? html`<mark>${text}</mark>` : text))}</td></tr>`)}</tbody></table></div>`
   return isFolded ? html`<details><summary>${title}</summary>${body}</details>` : body
 }
 

@@ -56,6 +56,7 @@ nav ul{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;list-style:none;margin:1.4re
 .card>:first-child{margin-top:0}.card>:last-child{margin-bottom:0}
 .verdicts{display:flex;flex-wrap:wrap;gap:.35rem 1.2rem;margin:.35rem 0 .7rem}
 .verdict{font-weight:600}
+.flag{font-size:.8rem;color:var(--open)}
 .agrees{color:var(--good)}.disagrees{color:var(--bad)}.undecided,.not-measured{color:var(--open)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 figure{margin:0 0 1rem;min-width:0}
@@ -91,6 +92,6 @@ footer{padding:1.5rem 1.25rem 3rem;color:var(--muted);font-size:.87rem}
 @media (max-width:40rem){body{font-size:15px}h1{font-size:1.5rem}.card{padding:.8rem .85rem}main,header,footer,nav{padding-left:.85rem;padding-right:.85rem}.chart{font-size:14px}.heat .chart{font-size:11px}
 .documents,.documents tbody{display:block}.documents thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}.documents caption{display:block}
 .documents tr{display:grid;grid-template-columns:2.2rem auto auto 1fr;border-bottom:1px solid var(--line)}.documents td{border:0}.documents td.id{grid-column:1/-1;min-width:0;padding-top:0;color:var(--muted)}.documents td.text{grid-column:1/-1;min-width:0;padding-top:0}}
-@media print{:root{${variables(lightColours)};--page:#fff}body{font-size:10.5pt}nav{display:none}h2{break-after:avoid}.card,figure,tr{break-inside:avoid}.scroll{overflow:visible}a{color:inherit;text-decoration:none}
+@media print{:root{${variables(lightColours)};--page:#fff}@page{margin:15mm 13mm}body{font-size:10.5pt}main,header,footer{padding-left:0;padding-right:0;max-width:none}nav{display:none}h2,h3,caption,thead,.key{break-after:avoid}p,li{orphans:3;widows:3}article.card,figure,tr{break-inside:avoid}.card{border-width:1px 0;border-radius:0;padding:.6rem 0}table{font-size:8.5pt}.heat{max-width:34rem}summary{color:inherit}.scroll{overflow:visible}a{color:inherit;text-decoration:none}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 `

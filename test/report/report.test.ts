@@ -7,11 +7,13 @@ import { after, before, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
 import { chromium, type Browser } from 'playwright-core'
+import { placeOf } from '../../src/analysis/index.js'
 import { writeReport } from '../../src/cli/report.js'
 import { keyOf, type Log } from '../../src/log/index.js'
 import { analyseRun, type RunAnalyses } from '../../src/pipeline/analyse.js'
 import { openLog } from '../../src/pipeline/home.js'
-import { csvOf, darkColours, escapeHtml, excerptWithMarks, formatCell, html, lightColours, placesOfPhrases } from '../../src/report/index.js'
+import type { TopKTable } from '../../src/pipeline/top-k.js'
+import { csvOf, darkColours, escapeHtml, excerptWithMarks, formatCell, html, lightColours, placesOfPhrases, reportPage } from '../../src/report/index.js'
 import type { RunQuery, RunRecord } from '../../src/settings/index.js'
 import { influenceOf, normOf, runQuery, runRecord } from '../pipeline/made-run.js'
 
@@ -93,6 +95,19 @@ test('every figure is there as SVG, every table as CSV and Parquet with the same
   assert.equal(rows.length, analysed.analyses.sources.raw.shares.length)
   assert.equal(csv.split('\r\n').length - 2, rows.length)
   assert.equal(rows[0].multiplier, analysed.analyses.sources.raw.shares[0].multiplier)
+})
+
+test('a document whose score hangs on one token keeps its place, and is marked with the token', () => {
+  const { run, state } = analysed
+  const [query] = run.queries
+  const rows = Array.from({ length: 5 }, (_, i) => ({ rank: i, score: 5 - i, scorePerNat: null, rescored: false, document: `d${i}`, source: 's', partition: 0, offset: i, piece: 0, text: `text ${i}` }))
+  const list: TopKTable = { query, scored: 300, isRescoreStale: false, rows }
+  const row = { query: query.id, place: placeOf(0, 2), piece: 0, document: 'd2', source: 's', tokens: 4, concentration: 0.9, token: '<b>', tokenAt: 1, tokenShare: 0.9, rank: 2, score: 3 }
+  const spurious = { ...analysed.analyses.spurious, raw: { ...analysed.analyses.spurious.raw, judged: 1, flagged: [row] } }
+  const text = reportPage({ analysed: { ...analysed, state, analyses: { ...analysed.analyses, spurious } }, lists: [{ kind: 'raw', top: [list], bottom: [] }], nowMs: 0, version: '0' })
+  const tables = text.slice(text.indexOf('<h2 id="tables">'))
+  assert.deepEqual([...tables.matchAll(/<td class="id">(d\d)/g)].map(([, id]) => id), ['d0', 'd1', 'd2', 'd3', 'd4'])
+  assert.deepEqual([...tables.matchAll(/<td class="id">(d\d)<br><span class="flag">hangs on one token: <code>(.*?)<\/code>/g)].map(([, id, token]) => [id, token]), [['d2', '&quot;&lt;b&gt;&quot;']])
 })
 
 test('colours of text have WCAG AA contrast, light and dark', () => {
