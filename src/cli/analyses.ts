@@ -1,6 +1,7 @@
 /** @file `tributary analyses --run NAME [WHICH...]`: the papers' figures of a run, on the terminal. */
 import { Command } from 'commander'
 import type { Finding } from '../analysis/index.js'
+import type { Log } from '../log/index.js'
 import type { RunAnalyses } from '../pipeline/analyse.js'
 import { readRun } from '../pipeline/runs.js'
 import { formatCell } from '../report/format.js'
@@ -24,8 +25,10 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
     .action(async (which: string[], _options: unknown, command: Command) => {
       const settings = resolveSettings('analyses', givenTo(command, { which }))
       const output = outputFor(settings)
+      const { openLogForReading } = await import('../pipeline/home.js')
+      await using log = await openLogForReading(settings)
       // Who asks for them by name wants them computed.
-      const analysed = await analysisOf(settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings)
+      const analysed = await analysisOf(log, settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings)
       if (analysed === undefined) return
       const { allFigures } = await import('../report/figures.js')
       const isAsked = (name: FigureName): boolean => settings.which.length === 0 || settings.which.includes(name)
@@ -41,10 +44,8 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
     })
 
 /** The analyses of a run with progress and an orderly end; undefined if it was interrupted. */
-export const analysisOf = async (settings: AnalysisSettings): Promise<RunAnalyses | undefined> => {
-  const { openLogForReading } = await import('../pipeline/home.js')
+export const analysisOf = async (log: Log, settings: AnalysisSettings): Promise<RunAnalyses | undefined> => {
   const { analyseRun } = await import('../pipeline/analyse.js')
-  await using log = await openLogForReading(settings)
   const run = await readRun(log, settings.run)
   const { home, depth, labelField, selfCheck, spurious, threads } = settings
   return await untilInterrupted(settings, async (parts) => {

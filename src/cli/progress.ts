@@ -111,13 +111,13 @@ export const terminalProgress = ({ stream, now, everyMs = 5000, windowMs = 60_00
       bars.stop()
       bars = bar = undefined
     }
-    const seconds = (now() - work.startedMs) / 1000
-    const did = work.done - (work.from ?? 0)
-    line(
-      `${formatCount(work.done)} ${work.unit} in ${formatSeconds(seconds)}` +
-        (did > 0 && seconds >= 0.05 ? `, ${formatRate(did / seconds)}/s` : ''),
-    )
+    const { total, unit, done, from, startedMs } = work
     work = undefined
+    const seconds = (now() - startedMs) / 1000
+    const did = done - (from ?? 0)
+    // What was all there already (queries in the cache) was no work.
+    if (total !== null && from === undefined) return
+    line(`${formatCount(done)} ${unit} in ${formatSeconds(seconds)}${did > 0 && seconds >= 0.05 ? `, ${formatRate(did / seconds)}/s` : ''}`)
   }
 
   return {

@@ -22,9 +22,11 @@ The file needs no network and no script, and prints well. While the run goes on 
       const settings = resolveSettings('report', givenTo(command))
       const output = outputFor(settings)
       const { openLogForReading } = await import('../pipeline/home.js')
-      const analysed = await analysisOf(settings)
-      if (analysed === undefined) return
+      const { checkTarget } = await import('../pipeline/outputs/files.js')
       await using log = await openLogForReading(settings)
+      await checkTarget(settings.out, settings) // before a work of minutes, not after it
+      const analysed = await analysisOf(log, settings)
+      if (analysed === undefined) return
       const written = await writeReport(log, analysed, settings)
       if (settings.json) return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, lag: analysed.lag, ...written, findings: analysed.analyses.findings })
       await output.write(`${written.out}: ${analysed.analyses.documents.toLocaleString('en-US')} documents, ${analysed.run.queries.length} queries\n`)

@@ -61,6 +61,15 @@ test('a total may be unknown, or become another', () => {
   assert.deepEqual(lines(), ['10 documents, 2.0/s', '10 documents in 5 s, 2.0/s', '10 of 40 queries, 2.0/s, 30 left, 15 s to go', 'a remark'])
 })
 
+test('what was all there already is not told as work', () => {
+  const { progress, lines } = plain()
+  progress.start(20, 'queries')
+  progress.start(null, 'documents')
+  assert.deepEqual(lines(), [])
+  progress.stop()
+  assert.deepEqual(lines(), ['0 documents in 0 s'])
+})
+
 test('a terminal gets a bar of its width, and the end of the work in a line', () => {
   const stream = Object.assign(new PassThrough(), { isTTY: true, columns: 80, cursorTo: () => true, moveCursor: () => true, clearScreenDown: () => true, clearLine: () => true })
   const progress = terminalProgress({ stream, now: () => 0 })

@@ -30,8 +30,12 @@ const explained = (error: unknown, path: string): unknown => {
   return error
 }
 
-/** The folders and names of what is to be written, and that it may be. */
-const checkTarget = async (out: string, { force, folder }: { force: boolean; folder?: readonly string[] }): Promise<string> => {
+/**
+ * The whole path of what is to be written, if it may be: to be asked before a long work, too.
+ * @param options.folder the files that the folder will hold; absent: a file is meant
+ * @throws UserError if the place is taken (without `force`), is of the other kind, or cannot be written
+ */
+export const checkTarget = async (out: string, { force, folder }: { readonly force: boolean; readonly folder?: readonly string[] }): Promise<string> => {
   const path = resolve(out)
   await assertFolder(dirname(path))
   if (!existsSync(path)) return path

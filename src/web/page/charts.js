@@ -111,7 +111,7 @@ export const heatmap = (names, values, bands) => {
         context.fillStyle = `rgb(${paper.map((from, c) => Math.round(from + (to[c] - from) * part)).join(',')})`
         context.fillRect(j * cell, i * cell, cell, cell)
       }
-    context.fillStyle = `rgb(${ink.join(',')})`
+    context.fillStyle = `rgba(${ink.join(',')},.45)`
     for (const { from } of bands) {
       if (from === 0) continue
       context.fillRect(0, from * cell - 1, size * cell, 2)
