@@ -32,7 +32,7 @@ folder's name is its source.`)
           `${count(result.appended)} appended, ${count(result.alreadyThere)} already there, ${dead}; ` +
             `${count(result.shards)} ${result.shards === 1 ? 'shard' : 'shards'} in ${formatSeconds(result.seconds)}\n`,
         )
-        if (result.deadLettersNew > 0) output.note('tributary status says why documents became dead letters')
+        if (result.deadLettersNew > 0) output.note('tributary dead-letters list says why')
         if (result.stoppedAt !== null) await output.write(`stopped at ${result.stoppedAt}; the same command goes on from there\n`)
       }
       const { failed } = result

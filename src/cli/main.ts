@@ -11,6 +11,7 @@ import { Command, CommanderError } from 'commander'
 import { packageRoot, UserError } from '../base/index.js'
 import { UsageError } from '../settings/index.js'
 import { analysesCommand } from './analyses.js'
+import { deadLettersCommand } from './dead-letters.js'
 import { describeCommand } from './describe.js'
 import { diffCommand } from './diff.js'
 import { explainCommand } from './explain.js'
@@ -48,7 +49,7 @@ const buildProgram = (): Command => {
     .addHelpText('after', guide)
   addGlobalOptions(program)
   for (const command of [
-    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(), topicsCommand(),
+    ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(), deadLettersCommand(), topicsCommand(),
     serveCommand(), describeCommand(),
   ])
     program.addCommand(inheriting(program, command))

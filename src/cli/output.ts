@@ -6,8 +6,8 @@ import { once } from 'node:events'
 import Table from 'cli-table3'
 
 export interface Output {
-  /** Text for standard output; waits while the reader is slow. */
-  write(text: string): Promise<void>
+  /** Text (or bytes) for standard output; waits while the reader is slow. */
+  write(text: string | Uint8Array): Promise<void>
   /** One JSON document, or one of several lines. */
   json(value: unknown): Promise<void>
   /** A remark on standard error; nothing under --quiet. */
@@ -67,6 +67,16 @@ export const visible = (text: string): string =>
     .replace(/\s+/g, ' ')
      
     .replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
+
+/**
+ * Text of others made safe for a terminal, with its line breaks: what a terminal would act on, or would show in another
+ * order than it stands, is written as an escape (\u001b). A backslash of the text stays as it is.
+ */
+export const escaped = (text: string): string =>
+  text.replace(
+    /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (c) => (c === '\t' ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  )
 
 /** At most `lengthMax` characters of a text, on one line. */
 export const excerptOf = (text: string, lengthMax: number): string => {

@@ -17,7 +17,7 @@ export const printWork = async (
   const lines = [
     ...result.notes,
     `${what}: ${count(result.documents, 'document')} and ${count(result.tokens, 'token')} in ${formatSeconds(result.seconds)}`,
-    ...(result.deadLetters > 0 ? [`${count(result.deadLetters, 'document')} went to dead-letters, see tributary status`] : []),
+    ...(result.deadLetters > 0 ? [`${count(result.deadLetters, 'document')} went to dead-letters, see tributary dead-letters list`] : []),
     ...(result.finished
       ? next === undefined ? [] : [`next: ${next}`]
       : [`stopped with ${count(result.documentsLeft, 'document')} left; the same "${again}" goes on from there`]),

@@ -20,6 +20,7 @@ const NAMES: { readonly [Name in TopicName]: true } = {
   runs: true,
   queries: true,
   'dead-letters': true,
+  retries: true,
   positions: true,
   identities: true,
   forgotten: true,

@@ -27,6 +27,7 @@ export {
   type PositionValue,
   type QueryValue,
   type RescoredValue,
+  type RetryValue,
   type RunValue,
   type SchemaValue,
   type TableRowValue,

@@ -123,8 +123,26 @@ export interface DeadLetterValue {
   readonly index: number | null
   /** The document's id if it was known. */
   readonly document: string | null
+  /** Which piece of the document, from 0; null: the whole, or not recorded. */
+  readonly piece: number | null
   /** The original bytes, cut at 1 MiB. */
   readonly original: Uint8Array
+}
+
+/** That a dead letter is to be tried again, or what came of it. Lies in the dead letter's partition; key: pipeline/retries.ts. */
+export interface RetryValue {
+  /** The dead letter's; null for those of ingest. */
+  readonly run: string | null
+  /** Where the dead letter lies. */
+  readonly partition: number
+  readonly offset: number
+  /** From 1. */
+  readonly attempt: number
+  readonly state: 'wanted' | 'done' | 'failed'
+  /** Why it failed again. */
+  readonly cause: string | null
+  /** The offset of the document in `documents`, if it lies there. */
+  readonly document: number | null
 }
 
 /** How far a run is in a partition, as the log of a cluster keeps it. Key: run + "\u001f" + partition. */
@@ -166,6 +184,7 @@ export interface TopicValues {
   readonly runs: RunValue
   readonly queries: QueryValue
   readonly 'dead-letters': DeadLetterValue
+  readonly retries: RetryValue
   readonly positions: PositionValue
   readonly identities: IdentityValue
   readonly forgotten: ForgottenValue

@@ -1,9 +1,11 @@
 /** @file How far a run is as a whole, whichever workers brought it there. */
 import type { RunId } from '../base/index.js'
 import type { Log } from '../log/index.js'
+import { readRetries } from './retries.js'
 
 /**
- * Whether every record of `documents` is scored and committed, by whichever worker. Offsets alone do not tell: on a
+ * Whether every record of `documents` is scored and committed, and every retry that was asked for is answered, by
+ * whichever worker. Offsets alone do not tell: on a
  * cluster the end lies behind the last record, with the marks of transactions between.
  */
 export const hasCaughtUp = async (log: Log, run: RunId): Promise<boolean> => {
@@ -14,7 +16,7 @@ export const hasCaughtUp = async (log: Log, run: RunId): Promise<boolean> => {
     if (detail !== undefined) return false
     if (offset < end && (await log.read('documents', partition, offset, { recordsMax: 1, bytesMax: 1 })).length > 0) return false
   }
-  return true
+  return (await readRetries(log, run)).open.length === 0
 }
 
 /** Records behind the positions: those of the workers here, and the committed ones of other partitions. */

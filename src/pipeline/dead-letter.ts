@@ -5,8 +5,11 @@ import type { Rejected } from './operators/to-pieces.js'
 /** What a dead letter keeps of the original. */
 const originalBytesMax = 1 << 20
 
-/** @param run the run, or the factor set, that could not use the document */
-export const deadLetter = (run: string, { record, stage, cause }: Rejected): NewRecord<'dead-letters'> => ({
+/**
+ * @param run the run, or the factor set, that could not use the document
+ * @param piece which piece of it, from 0; null: the document as a whole
+ */
+export const deadLetter = (run: string, { record, stage, cause }: Rejected, piece: number | null = null): NewRecord<'dead-letters'> => ({
   topic: 'dead-letters',
   key: keyOf(run, record.key),
   value: {
@@ -19,6 +22,7 @@ export const deadLetter = (run: string, { record, stage, cause }: Rejected): New
     shard: record.value?.shard ?? null,
     index: record.value?.index ?? null,
     document: record.value?.id ?? null,
+    piece,
     original: originalOf(record).subarray(0, originalBytesMax),
   },
 })

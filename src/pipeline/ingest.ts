@@ -39,7 +39,7 @@ const BATCH_BYTES_MAX = 4 * 1024 ** 2
 /** A key of `documents` at most: with the name of a run before it, it must fit into a key of the log. */
 const KEY_BYTES_MAX = 600
 /** What a dead letter keeps of the original. */
-const ORIGINAL_BYTES_MAX = 1024 ** 2
+export const ORIGINAL_BYTES_MAX = 1024 ** 2
 /** How a line becomes a document. */
 export type DocumentOptions = Pick<IngestSettings, 'source' | 'textField' | 'idField' | 'maxBytes'>
 
@@ -105,7 +105,7 @@ export const ingest = async (settings: IngestSettings, { log, progress, signal, 
       appended()
       observer.documents({ documents: counts.appended, tokens: 0 })
       observer.duplicates(counts.alreadyThere)
-      observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
+      observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'stage' in value ? [value] : [])))
       total.appended += counts.appended
       total.alreadyThere += counts.alreadyThere
       total.deadLetters += counts.deadLetters
@@ -190,13 +190,16 @@ const contentHash = (source: string, text: string): string =>
 const printable = (id: string): string =>
   id.replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/\u007f/g, '\u2421')
 
+/** Whether a shard is one document as a whole. */
+export const isTextShard = (shard: string): boolean => /\.txt$/i.test(shard)
+
 /**
  * The source of a shard's documents that name none: the file's name without extensions and without the number of a
  * part, so that the parts of one corpus are one source ("wiki-00012-of-00400.jsonl.gz" → "wiki"). Of a .txt file, which
  * is one document, the name of its folder.
  */
 export const sourceOf = (shard: string): string => {
-  if (/\.txt$/i.test(shard)) return basename(dirname(resolve(shard))) || 'unknown'
+  if (isTextShard(shard)) return basename(dirname(resolve(shard))) || 'unknown'
   const name = basename(shard).replace(/(\.(jsonl|parquet|gz|zst))+$/i, '')
   return name.replace(/[-_.]\d+([-_.]of[-_.]\d+)?$/i, '') || name || 'unknown'
 }
@@ -204,11 +207,10 @@ export const sourceOf = (shard: string): string => {
 const deadLetterOf = (
   line: ShardLine,
   shard: string,
-  { idField }: DocumentOptions,
+  { textField, idField }: DocumentOptions,
   { stage, message }: DeadLetterError,
 ): NewRecord<'dead-letters'> => {
-  // A line that could be read and is refused all the same (size, length of its id) is written out again.
-  const original = 'problem' in line ? line.original : Buffer.from(JSON.stringify({ ...line.ok.extra, ...line.ok, extra: undefined }))
+  const original = originalOf(line, shard, { textField, idField })
   const name = basename(shard)
   const value: DeadLetterValue = {
     run: null,
@@ -220,10 +222,19 @@ const deadLetterOf = (
     shard: name,
     index: line.index,
     document: 'problem' in line ? idIn(original, idField) : (line.ok.id ?? null),
+    piece: null,
     original: original.subarray(0, ORIGINAL_BYTES_MAX),
   }
   const hash = createHash('sha256').update(original).digest('hex')
   return { topic: 'dead-letters', key: keyOf('ingest', printable(name).slice(0, 100), line.index, hash), value }
+}
+
+/** A line that could be read and is refused all the same (size, length of its id) is written out again, with the fields that it had. */
+const originalOf = (line: ShardLine, shard: string, { textField, idField }: Pick<DocumentOptions, 'textField' | 'idField'>): Uint8Array => {
+  if ('problem' in line) return line.original
+  const { id, text, source, extra } = line.ok
+  if (isTextShard(shard)) return Buffer.from(text)
+  return Buffer.from(JSON.stringify({ ...extra, [idField]: id, [textField]: text, source }))
 }
 
 /** The id of a line that is JSON and no document; null if it has none. */

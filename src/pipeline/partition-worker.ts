@@ -4,6 +4,8 @@
  *
  * A position is { offset: the chunk's first record, detail: { end, outcomes } }: in the middle of a chunk it says which
  * records the chunk has and how many of its outcomes are committed.
+ *
+ * Between two chunks dead letters are tried again that somebody asked for (retries.ts).
  */
 import { firstValueFrom, from } from 'rxjs'
 import type { RunId } from '../base/index.js'
@@ -14,12 +16,17 @@ import type { BatchBounds } from './operators/batch-by-tokens.js'
 import { pulled } from './operators/pulled.js'
 import type { PieceOptions } from './operators/to-pieces.js'
 import { restoreState, type PartitionState } from './partition-state.js'
+import { Retries, retryValues } from './retries.js'
+import { lettersAtOnceMax, retryLetters } from './retry-letters.js'
 import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './score-chunk.js'
 
 /** A chunk's bounds. A chunk that was begun under other bounds is gone on with as it was cut. */
 const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
 /** What waits for a commit at most. */
 const pendingRecordsMax = 16_384
+/** How often is looked for retries that were asked for while there are documents to score, ms. */
+const retriesEveryMs = 1_000
+const retriesBounds = { recordsMax: 1024, bytesMax: 1 << 20 } as const
 
 export interface ScoreParts {
   readonly log: Log
@@ -83,13 +90,13 @@ export interface PartitionWorker {
   commit(): Promise<void>
   /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
   prepare(after: boolean): void
-  /** One chunk, from where it was left. False: there is none. */
+  /** One chunk, from where it was left; or dead letters that are to be tried again. False: there is neither. */
   chunk(hooks: ChunkHooks): Promise<boolean>
 }
 
 /** One partition: its state, its position, and what waits to be committed. */
 export const partitionWorker = async (assignment: Assignment, parts: ScoreParts): Promise<PartitionWorker> => {
-  const { run, queries, k, tokenizer, options, wanted, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
+  const { log, run, queries, k, tokenizer, options, wanted, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
   const { partition, lost } = assignment
   observer.assigned(partition)
   const wasRestored = observer.time('restore')
@@ -105,6 +112,11 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
   let dirty = false
   /** Records of the chunk in hand that are done; its outcomes are not in the records' order. */
   let inChunk = 0
+  const retries = new Retries()
+  retries.add(retryValues(restored.state))
+  /** The next record of `retries` to read. */
+  let retriesNext = 0
+  let lookedMs = -Infinity
   let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
 
   const detailOf = ({ detail }: Position): Detail | undefined => detail as Detail | undefined
@@ -131,7 +143,7 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
   const tell = ({ scored, tokens, records }: Outcome, tableChanges: number): void => {
     observer.documents({ partition, documents: scored.length, tokens })
     observer.scores({ partition, scored, normed: state.normed, tableChanges })
-    observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'cause' in value ? [value] : [])))
+    observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'stage' in value ? [value] : [])))
   }
 
   const commit = async (): Promise<void> => {
@@ -151,6 +163,45 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     uncommitted = nothing
     dirty = false
     committedMs = now()
+  }
+
+  const lookForRetries = async (): Promise<void> => {
+    lookedMs = now()
+    for (;;) {
+      const records = await log.read('retries', partition, retriesNext, retriesBounds)
+      if (records.length === 0) return
+      retries.add(retryValues(records).filter((value) => value.run === run))
+      retriesNext = records[records.length - 1].offset + 1
+    }
+  }
+
+  /** Some of the dead letters that are to be tried again, and their commit; between chunks only. False: there are none. */
+  const retry = async (onOutcome: ChunkHooks['onOutcome']): Promise<boolean> => {
+    await lookForRetries()
+    const wanted = retries.open.slice(0, lettersAtOnceMax)
+    if (wanted.length === 0) return false
+    const retried = await retryLetters(wanted, { log, run, assignment, reached: position.offset, tokenizer, options, bounds, scorer, signal: ends })
+    lost.throwIfAborted()
+    if (retried === undefined) return false
+    await take(retried, onOutcome)
+    await commit()
+    retries.add(retried.ended)
+    return true
+  }
+
+  /** Counts what came out; the position is the caller's. */
+  const take = async (outcome: Outcome, onOutcome: ChunkHooks['onOutcome']): Promise<void> => {
+    const inserted = observer.time('insert')
+    const { changes } = state
+    state.insert(outcome.scored)
+    inserted()
+    pending.push(...outcome.records)
+    appendedMs.push(...outcome.appendedMs)
+    tell(outcome, state.changes - changes)
+    dirty = true
+    const done = { documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters }
+    uncommitted = sum(uncommitted, done)
+    await onOutcome(done)
   }
 
   return {
@@ -173,10 +224,11 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     },
     chunk: async ({ onOutcome, meanwhile }) => {
       const begun = detailOf(position)
+      if (begun === undefined && now() - lookedMs >= retriesEveryMs && (await retry(onOutcome))) return true
       const known = ahead?.from === position.offset ? await ahead.prepared : undefined
       ahead = undefined
       const prepared = known ?? (await prepareAt(position.offset, begun?.end))
-      if (prepared === undefined) return false
+      if (prepared === undefined) return await retry(onOutcome)
       const { chunk, end } = prepared
       let outcomes = begun?.outcomes ?? 0
       position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
@@ -184,21 +236,11 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
       const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
       for await (const outcome of pulled(results, ends)) {
         lost.throwIfAborted()
-        const inserted = observer.time('insert')
-        const { changes } = state
-        state.insert(outcome.scored)
-        inserted()
-        pending.push(...outcome.records)
-        appendedMs.push(...outcome.appendedMs)
-        tell(outcome, state.changes - changes)
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
-        dirty = true
         // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
         inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
-        const done = { documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters }
-        uncommitted = sum(uncommitted, done)
-        await onOutcome(done)
+        await take(outcome, onOutcome)
         if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
       }
       return true

@@ -94,7 +94,7 @@ const outcomeOf = (run: RunId, batch: readonly Piece[], { losses, gradientNorms,
     const row: Scored = { document, source, piece: piece.piece, partition, offset, gradientNorm: gradientNorms[b], influence: influence[b] }
     const problem = Number.isFinite(losses[b]) ? problemOf(row) : `its loss is ${losses[b]}`
     if (problem !== undefined) {
-      records.push(deadLetter(run, { record, stage: 'score', cause: problem }))
+      records.push(deadLetter(run, { record, stage: 'score', cause: problem }, piece.piece))
       return
     }
     scored.push(row)

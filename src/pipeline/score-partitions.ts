@@ -15,8 +15,8 @@ export type { ScoreParts, Tally } from './partition-worker.js'
 const endsEveryMs = 1_000
 /** How often a worker without work asks whether the others are done, ms. */
 const waitMsMax = 500
-/** How often one that follows looks again at what it owns, whether anything was told or not, ms. */
-const followMsMax = 60_000
+/** How often one that follows looks again at what it owns, and for retries, whether anything was told or not, ms. */
+const followMsMax = 5_000
 
 export interface PassResult extends Tally {
   /** Records of the whole run that are not scored; 0 when it has caught up. */

@@ -18,6 +18,7 @@ import { problemOf, type Scored } from '../table/index.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { silentObserver } from './observer.js'
 import { restoreState } from './partition-state.js'
+import { readRetries } from './retries.js'
 import { readRun } from './runs.js'
 import type { Pipeline } from './steps.js'
 
@@ -63,7 +64,7 @@ export const splitWeight = (text: string): readonly [name: string, weight: numbe
 const chunkDocuments = 512
 /**
  * A scoring writes its chunks in order, and the documents of one chunk (512 at most) in any: what is so far behind the
- * newest has all been seen.
+ * newest has all been seen. Only what a retry scored comes later (retries.ts): such documents are looked for before.
  */
 const outOfOrderMax = 4096
 const pendingRecordsMax = 16_384
@@ -139,11 +140,13 @@ export const sum = async (settings: SumSettings, context: PipelineContext): Prom
   }
   const left = await leftNow()
   const behind = await documentsBehind(log, parts)
+  const retried = goesOn ? await documentsRetried(log, parts) : 0
   return {
     ...tally, documentsLeft: left, finished: !signal.aborted, seconds: (now() - startedMs) / 1000,
     notes: [
       goesOn ? `run "${run}" goes on` : record.joinReason,
       ...(behind > 0 ? [`${behind} documents are not scored by all of the runs yet: score, and sum again`] : []),
+      ...(retried > 0 ? [`dead letters of ${retried} documents were tried again: what was scored after this sum had passed it is not in it (tributary reset --run ${run} --yes, and sum again)`] : []),
     ],
   }
 }
@@ -230,7 +233,8 @@ const sumPartition = async (
   const state = restoreState({ run, partition, queries, k }, restored.state)
   const begun = restored.position.detail as Detail | undefined
   let offset = restored.position.offset
-  const readers = parts.map((part, at) => partReader(log, part.run, { partition, from: begun?.influence[at] ?? 0, document: offset }))
+  const readers: PartReader[] = []
+  for (const [at, part] of parts.entries()) readers.push(await partReader(log, part.run, { partition, from: begun?.influence[at] ?? 0, document: offset }))
   let pending: NewRecord[] = []
   let committedAt = offset
   let committedMs = now()
@@ -268,38 +272,75 @@ interface PartRecord {
   readonly value: InfluenceValue
 }
 
+interface PartReader {
+  /** The first record of `influence` that is still wanted. */
+  readonly from: number
+  /** The records of the documents before `to` that were not given yet; `end`: before which all of them lie. */
+  before(to: number, end: number): Promise<readonly PartRecord[]>
+}
+
 /** Reads one run's records of a partition, each once, in the order of documents. */
-const partReader = (log: Log, run: RunId, { partition, from, document }: { readonly partition: number; readonly from: number; readonly document: number }) => {
+const partReader = async (
+  log: Log, run: RunId, { partition, from, document }: { readonly partition: number; readonly from: number; readonly document: number },
+): Promise<PartReader> => {
+  const prefix = keyOf(run, '')
+  const retried = new Set([...(await readRetries(log, run)).documentsDone(partition)].filter((offset) => offset >= document))
+  let late = await recordsOf(log, run, partition, retried)
   let at = from
   let newest = -1
   let given = document
   const held: { readonly offset: number; readonly record: PartRecord }[] = []
-  const prefix = keyOf(run, '')
   return {
-    /** The first record of `influence` that is still wanted. */
     get from() {
       return held.reduce((least, { offset }) => Math.min(least, offset), at)
     },
-    /** The records of the documents before `to` that were not given yet; `end`: before which all of them lie. */
-    before: async (to: number, end: number): Promise<readonly PartRecord[]> => {
+    before: async (to, end) => {
       while (at < end && newest < to + outOfOrderMax) {
         const records = await log.read('influence', partition, at, readBounds)
         if (records.length === 0) break
         for (const { key, offset, value, problem } of records) {
           if (value === undefined) throw new UserError(`record ${offset} of influence, partition ${partition}, cannot be read: ${problem ?? ''}`)
-          if (value.run !== run || value.offset < document) continue
-          if (value.offset < given) throw new Error(`run "${run}" has document ${value.offset} of partition ${partition} behind document ${newest}`)
+          if (value.run !== run || value.offset < document || retried.has(value.offset)) continue
+          if (value.offset < given) {
+            // Of a retry since this sum began, which a sum that begins anew has.
+            if ((await readRetries(log, run)).documentsDone(partition).has(value.offset)) continue
+            throw new Error(`run "${run}" has document ${value.offset} of partition ${partition} behind document ${newest}`)
+          }
           newest = Math.max(newest, value.offset)
           held.push({ offset, record: { key: key.slice(prefix.length), value } })
         }
         at = records[records.length - 1].offset + 1
       }
-      const wanted = held.filter(({ record }) => record.value.offset < to)
+      const wanted = [...held.map(({ record }) => record), ...late].filter(({ value }) => value.offset < to)
       held.splice(0, held.length, ...held.filter(({ record }) => record.value.offset >= to))
+      late = late.filter(({ value }) => value.offset >= to)
       given = to
-      return wanted.map(({ record }) => record)
+      return wanted
     },
   }
+}
+
+/** A run's records of some documents, wherever in the partition they lie: those of a retry lie behind all others. */
+const recordsOf = async (log: Log, run: RunId, partition: number, documents: ReadonlySet<number>): Promise<readonly PartRecord[]> => {
+  const found: PartRecord[] = []
+  const prefix = keyOf(run, '')
+  for (let at = 0; documents.size > 0; ) {
+    const records = await log.read('influence', partition, at, readBounds)
+    if (records.length === 0) break
+    for (const { key, value } of records) if (value?.run === run && documents.has(value.offset)) found.push({ key: key.slice(prefix.length), value })
+    at = records[records.length - 1].offset + 1
+  }
+  return found
+}
+
+/** Documents of the runs that were scored by a retry. */
+const documentsRetried = async (log: Log, parts: readonly SumPart[]): Promise<number> => {
+  const documents = new Set<string>()
+  for (const { run } of parts) {
+    const retries = await readRetries(log, run)
+    for (const [partition] of (await log.positions(run)).entries()) for (const offset of retries.documentsDone(partition)) documents.add(`${partition}:${offset}`)
+  }
+  return documents.size
 }
 
 /** The sums of the documents that every run has, in the order of documents. What comes to no number is left out. */

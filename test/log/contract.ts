@@ -93,7 +93,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
       await log.ensureTopics({ partitions: 2 })
       const topics = new Map((await log.describe()).map((topic) => [topic.topic, topic.partitions]))
       assert.deepEqual(Object.fromEntries(topics), {
-        'dead-letters': 2, documents: 2, influence: 2, moments: 2, queries: 1, rescored: 1, runs: 1, tables: 2,
+        'dead-letters': 2, documents: 2, influence: 2, moments: 2, queries: 1, rescored: 1, retries: 2, runs: 1, tables: 2,
       })
       await assert.rejects(log.ensureTopics({ partitions: 3 }), (error) => error instanceof UserError && /2 partitions/.test(error.message))
     })
@@ -335,7 +335,7 @@ export const logContract = (name: string, newHome: () => Promise<LogHome>): void
   })
 }
 
-const compacted: readonly TopicName[] = ['tables', 'moments', 'rescored', 'runs', 'queries']
+const compacted: readonly TopicName[] = ['tables', 'moments', 'rescored', 'runs', 'queries', 'retries']
 
 /** The newest record of each key, in order: a cluster removes older ones in its own time. */
 const newestOf = <R extends { readonly key: string }>(records: readonly R[]): readonly R[] =>
@@ -384,7 +384,10 @@ export const anyValue: { readonly [Name in TopicName]: fc.Arbitrary<TopicValues[
   'dead-letters': fc.record({
     run: orNull(text), stage: fc.constantFrom('ingest', 'decode', 'tokenize', 'score', 'fit'), cause: text,
     topic: orNull(text), partition: orNull(int), offset: orNull(long), shard: orNull(text), index: orNull(long),
-    document: orNull(text), original: bytes,
+    document: orNull(text), piece: orNull(int), original: bytes,
+  }, { noNullPrototype: true }),
+  retries: fc.record({
+    run: orNull(text), partition: int, offset: long, attempt: int, state: fc.constantFrom('wanted', 'done', 'failed'), cause: orNull(text), document: orNull(long),
   }, { noNullPrototype: true }),
   positions: fc.record({ run: text, partition: int, offset: long, detail: orNull(text) }, { noNullPrototype: true }),
   identities: fc.record({ topic: text }, { noNullPrototype: true }),

@@ -53,7 +53,7 @@ test('a line that is no document goes to dead-letters with its bytes and its id'
   assert.equal(topic, 'dead-letters')
   assert.equal(key, toRecord(line, '/y/a.jsonl', options).key)
   assert.deepEqual(value, {
-    run: null, stage: 'ingest', cause: line.problem, topic: null, partition: null, offset: null, shard: 'a.jsonl', index: 3, document: '7',
+    run: null, stage: 'ingest', cause: line.problem, topic: null, partition: null, offset: null, shard: 'a.jsonl', index: 3, document: '7', piece: null,
     original: line.original,
   })
 })

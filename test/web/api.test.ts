@@ -30,7 +30,7 @@ describe('the API', () => {
     await run.log.append([{
       topic: 'dead-letters', key: keyOf('live', 'x'),
       value: {
-        run: 'live', stage: 'score', cause: 'its loss is NaN', topic: 'documents', partition: 1, offset: 3, shard: null, index: null, document: 'x',
+        run: 'live', stage: 'score', cause: 'its loss is NaN', topic: 'documents', partition: 1, offset: 3, shard: null, index: null, document: 'x', piece: 0,
         original: new TextEncoder().encode('<b>'),
       },
     }])

@@ -193,7 +193,7 @@ describe('the live page', { skip, timeout: 300_000 }, () => {
       await page.getByText('None: everything could be processed.').waitFor()
       await run.log.append([{
         topic: 'dead-letters', key: 'broken',
-        value: { run: 'live', stage: 'tokenize', cause: hostile, topic: 'documents', partition: 0, offset: 0, shard: null, index: null, document: '<i>broken', original: new TextEncoder().encode(hostile) },
+        value: { run: 'live', stage: 'tokenize', cause: hostile, topic: 'documents', partition: 0, offset: 0, shard: null, index: null, document: '<i>broken', piece: null, original: new TextEncoder().encode(hostile) },
       }])
       await page.locator('.letters summary', { hasText: '<i>broken' }).click()
       assert.equal(await page.locator('.letters pre').textContent(), hostile)

@@ -6,4 +6,6 @@
  */
 export { findShards, shardExtensions } from './find.js'
 export { readShard } from './read.js'
+export { rereadLine } from './reread.js'
+export { bytesField } from './parse.js'
 export type { ShardDocument, ShardLine, ShardOptions } from './types.js'

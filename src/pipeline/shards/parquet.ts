@@ -4,7 +4,7 @@ import { decompress } from 'fzstd'
 import { parquetMetadataAsync, parquetReadObjects, type AsyncBuffer, type Compressors, type FileMetaData } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import { UserError } from '../../base/index.js'
-import { decodeUtf8, parseRecord, problem, Undecoded, type Fields } from './parse.js'
+import { bytesField, decodeUtf8, parseRecord, problem, Undecoded, type Fields } from './parse.js'
 import { Torn, type ShardLine } from './types.js'
 
 /** Rows of a group; more are not believed. */
@@ -72,9 +72,16 @@ const lineOf = (row: Record<string, unknown>, fields: Fields, index: number, tex
   const record = Object.fromEntries(Object.entries(row).map(([field, value]) => [field, toJson(value)]))
   const text = record[fields.text]
   const bytes = typeof text === 'string' ? Buffer.byteLength(text) : 0
-  const original = (): Uint8Array => Buffer.from(JSON.stringify(record))
+  const original = (): Uint8Array => Buffer.from(JSON.stringify(marked(record)))
   if (bytes > textBytesMax) return problem(`its text has ${bytes} bytes, over the bound of ${textBytesMax}`, index, bytes, original())
   return parseRecord(record, fields, { index, bytes, original })
+}
+
+/** For dead letters: what is not UTF-8 marked, so that it can be told from text when it is read again. */
+const marked = (value: unknown): unknown => {
+  if (value instanceof Undecoded) return { [bytesField]: value.toJSON() }
+  if (typeof value !== 'object' || value === null) return value
+  return Array.isArray(value) ? value.map(marked) : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, marked(inner)]))
 }
 
 /** 64-bit integers become numbers, or text beyond 2^53; times ISO text; bytes base64; NaN and infinities null. */

@@ -118,6 +118,9 @@ const sourceOf = (value: unknown): string | undefined => {
   return value
 }
 
+/** How a dead letter marks such bytes in the JSON of a row: {"bytes that are not UTF-8": base64}. */
+export const bytesField = 'bytes that are not UTF-8'
+
 /** A string of a row whose bytes are not UTF-8. */
 export class Undecoded {
   readonly bytes: Uint8Array
