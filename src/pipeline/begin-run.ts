@@ -40,7 +40,7 @@ export interface ScoringParts {
 /** The settings of a scoring, with a run or without one. */
 export type ScoringSettings = Pick<
   ScoreSettings, 'home' | 'model' | 'queryModel' | 'factors' | 'join' | 'rank' | 'sharedRank' | 'damping' | 'memory' | 'context' | 'batchTokens' | 'seed'
->
+> & Partial<Pick<ScoreSettings, 'stageMemory'>>
 
 /** @throws UserError for whatever does not fit together */
 export const openScoring = async (
@@ -66,7 +66,7 @@ export const rankOf = (kind: JoinKind, { rank, sharedRank }: Pick<ScoringSetting
 export const planScoring = ({ checkpoint, factors, queries, context }: ScoringParts, settings: ScoringSettings): Plan => {
   const { rank, sharedRank, batchTokens, memory } = settings
   return planJoin(
-    { model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank, sharedRank, context, batchTokens, memory },
+    { model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank, sharedRank, context, batchTokens, memory, stages: checkpoint.stages },
     settings.join,
   )
 }

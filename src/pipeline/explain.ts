@@ -9,7 +9,7 @@
  * that learning at this place matters for the query, not that this token alone does (docs/explain.md).
  */
 import { UserError } from '../base/index.js'
-import { documentTerms, explainProgram, type ScoreTerms } from '../influence/index.js'
+import { compileInStages, documentTerms, explainProgram, type ScoreTerms } from '../influence/index.js'
 import type { Log, QueryValue } from '../log/index.js'
 import type { Damping, ExplainSettings, Json, RunRecord, ScoreSettings } from '../settings/index.js'
 import type { Engine, Program, TensorData } from '../tensor/index.js'
@@ -71,7 +71,7 @@ export interface Explainer extends AsyncDisposable {
 }
 
 /** Where checkpoints are, if not where the run's record says; the rest is the run's. */
-export type ExplainerSettings = Pick<ExplainSettings, 'home' | 'threads' | 'model' | 'queryModel'>
+export type ExplainerSettings = Pick<ExplainSettings, 'home' | 'threads' | 'model' | 'queryModel'> & Partial<Pick<ExplainSettings, 'stageMemory'>>
 
 interface ExplainOptions {
   readonly progress?: Progress
@@ -118,9 +118,10 @@ const openOne = async (
   const values = run.queries.map(({ id, prompt, completion, group, task, answer, steps }): QueryValue => ({ id, prompt, completion, group, task, answer, steps, extra: null }))
   const parts = await openScoring(scoring, values, engine, { progress, signal })
   mustBeTheRuns(run, parts)
-  const { checkpoint: { model, tensors, tokenizer }, factors, context } = parts
+  const { checkpoint, factors, context } = parts
+  const { model, tensors, tokenizer } = checkpoint
   const rank = rankOf(run.join, scoring)
-  const program = await engine.compile(explainProgram(model, tensors, factors.layers, run.join, rank, { tokensMax: context }))
+  const program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) => explainProgram(model, tensors, tracked, run.join, rank, { tokensMax: context, stage }))
   const bind = binding(run, parts, rank, program)
 
   const piecesAt = async (partition: number, offset: number): Promise<readonly Piece[]> => {
@@ -259,7 +260,7 @@ const openSum = async (log: Log, run: RunRecord, parts: readonly WeightedRun[], 
 
 /* ------------------------------------------------------- the run's settings ------------------------------------------ */
 
-const scoringOf = (run: RunRecord, { home, model, queryModel }: ExplainerSettings) => {
+const scoringOf = (run: RunRecord, { home, model, queryModel, stageMemory }: ExplainerSettings) => {
   const { settings } = run
   const number = (key: string): number => Number(settings[key])
   const other = run.queryCheckpoint === run.checkpoint ? null : run.queryModel
@@ -267,6 +268,7 @@ const scoringOf = (run: RunRecord, { home, model, queryModel }: ExplainerSetting
     home, model: model ?? run.model, queryModel: queryModel ?? other, factors: run.factors, join: run.join, rank: number('rank'), sharedRank: number('sharedRank'),
     damping: settings['damping'] as unknown as Damping, context: settings['context'] === null ? null : number('context'), long: settings['long'] as ScoreSettings['long'],
     batchTokens: number('batchTokens'), seed: number('seed'), memory: 0, // no join is planned
+    stageMemory: stageMemory ?? (typeof settings['stageMemory'] === 'number' ? settings['stageMemory'] : null),
   }
 }
 

@@ -12,8 +12,8 @@ import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { seedOf, uniformAt, UserError } from '../base/index.js'
 import {
-  batchTensors, blockBounds, boundBases, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, hashFactors, inputFile, inputName,
-  inputWidth, layerFile, readBasis, readManifest, strategyParts, trackedLayers, writeBasis, writeEigenvalues, writeManifest,
+  batchTensors, blockBounds, boundBases, compileInStages, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, hashFactors, inputFile, inputName,
+  inputWidth, layerFile, readBasis, readManifest, runsTogether, strategyParts, trackedLayers, writeBasis, writeEigenvalues, writeManifest,
   type Bases, type Basis, type CovarianceShape, type FactorManifest, type Sequence,
 } from '../influence/index.js'
 import { removeUnfinished, type LinearLayer } from '../model/index.js'
@@ -78,7 +78,8 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   if (manifest.stage === 'covariances') {
     if (parts.bases) {
       context.observer?.quiet('compile')
-      await using program = await engine.compile(covarianceProgram(checkpoint.model, checkpoint.tensors, tracked, { empirical: settings.empirical, context: manifest.settings.context }))
+      const bounds = { empirical: settings.empirical, context: manifest.settings.context }
+      await using program = await compileInStages(engine, checkpoint, tracked, (layers, stage) => covarianceProgram(checkpoint.model, checkpoint.tensors, layers, { ...bounds, stage }))
       const done = await pass(program, 'covariances', ['real', labels])
       add(total, done)
       if (!done.finished) return result(false, total, done.left)
@@ -235,6 +236,8 @@ const accumulate = async (
       return added
     }
   }
+  // Of a model in stages: batches that go through each stage while it is loaded.
+  const together = runsTogether(checkpoint, Math.max(settings.batchTokens, manifest.settings.context))
   let ahead = cursor.chunk < chunks ? prepare(cursor.chunk) : undefined
   while (cursor.chunk < chunks && ahead !== undefined) {
     const { rejected, batches, documents } = await ahead
@@ -242,15 +245,17 @@ const accumulate = async (
     ahead = cursor.chunk + 1 < chunks ? prepare(cursor.chunk + 1) : undefined
     ahead?.catch(() => undefined)
     if (cursor.batches === 0) await bury(rejected)
-    for (const batch of batches.slice(cursor.batches)) {
-      const used = await addBatch(batch)
-      const unused = batch.filter((piece) => !used.includes(piece))
-      await bury(unused.map(({ record }) => ({ record, stage: 'fit', cause: 'its gradient is not finite' })))
-      cursor = {
-        ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + used.length, unusable: cursor.unusable + unused.length,
-        tokens: cursor.tokens + used.reduce((sum, piece) => sum + piece.tokens.length, 0),
+    for (const group of inGroups(batches.slice(cursor.batches), together)) {
+      const added = await Promise.all(group.map(addBatch))
+      for (const [at, used] of added.entries()) {
+        const unused = group[at].filter((piece) => !used.includes(piece))
+        await bury(unused.map(({ record }) => ({ record, stage: 'fit', cause: 'its gradient is not finite' })))
+        cursor = {
+          ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + used.length, unusable: cursor.unusable + unused.length,
+          tokens: cursor.tokens + used.reduce((sum, piece) => sum + piece.tokens.length, 0),
+        }
+        observer.documents({ documents: used.length, tokens: used.reduce((sum, piece) => sum + piece.tokens.length, 0) })
       }
-      observer.documents({ documents: used.length, tokens: used.reduce((sum, piece) => sum + piece.tokens.length, 0) })
       const share = cursor.batches / batches.length
       progress.update(doneOf() + Math.floor(share * documents), `${cursor.tokens.toLocaleString('en-US')} tokens`)
       if (signal.aborted) {
@@ -266,6 +271,9 @@ const accumulate = async (
   progress.update(places.length)
   return outcome(true)
 }
+
+const inGroups = <V>(values: readonly V[], size: number): readonly (readonly V[])[] =>
+  Array.from({ length: Math.ceil(values.length / size) }, (_, g) => values.slice(g * size, (g + 1) * size))
 
 /** A document's sampled labels depend on the seed and on the document, not on its batch. */
 const sequenceOf = ({ tokens, key, piece }: Piece, { seed, empirical }: FitSettings): Sequence => {
@@ -346,9 +354,9 @@ const eigenvalues = async (
     }
   }
   const bases: Bases = { inputs, outputs }
-  await using program = await engine.compile(
-    eigenvalueProgram(checkpoint.model, checkpoint.tensors, tracked, bases, { empirical: settings.empirical, context: manifest.settings.context }),
-  )
+  const bounds = { empirical: settings.empirical, context: manifest.settings.context }
+  await using program = await compileInStages(engine, checkpoint, tracked, (layers, stage) =>
+    eigenvalueProgram(checkpoint.model, checkpoint.tensors, layers, basesOf(bases, layers), { ...bounds, stage }))
   await program.bind(boundBases(bases))
   const done = await pass(program)
   if (!done.finished) return done
@@ -357,6 +365,12 @@ const eigenvalues = async (
     await writeEigenvalues(layerFile(folder, manifest, layer.name, 'eigenvalues'), mean, [layer.outputs, inputWidth(layer)])
   }
   return done
+}
+
+/** Those of some layers. */
+const basesOf = ({ inputs, outputs }: Bases, layers: readonly LinearLayer[]): Bases => {
+  const [read, named] = [new Set(layers.map(inputName)), new Set(layers.map(({ name }) => name))]
+  return { inputs: new Map([...inputs].filter(([name]) => read.has(name))), outputs: new Map([...outputs].filter(([name]) => named.has(name))) }
 }
 
 const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)

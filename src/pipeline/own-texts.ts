@@ -16,7 +16,7 @@ export const scoreOwnTexts = async (
   const settings = scoreSettings({
     home, threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx', run: run.run, model: run.model, factors: run.factors, join: run.join,
     ...(run.queryModel === run.model ? {} : { queryModel: run.queryModel }),
-    ...pick(run, 'rank', 'sharedRank', 'seed', 'context', 'batchTokens'), damping: run.settings.damping as unknown as Damping,
+    ...pick(run, 'rank', 'sharedRank', 'seed', 'context', 'batchTokens', 'stageMemory'), damping: run.settings.damping as unknown as Damping,
   })
   const queries = run.queries.map(({ id, prompt, completion, group, task, answer, steps }): QueryValue => ({ id, prompt, completion, group, task, answer, steps, extra: null }))
   await using scoring = await prepareScoring(settings, queries, { progress, signal })
@@ -42,5 +42,5 @@ export const scoreOwnTexts = async (
 }
 
 /** Settings that the run was begun with, where it has them. */
-const pick = (run: RunRecord, ...names: readonly ('rank' | 'sharedRank' | 'seed' | 'context' | 'batchTokens')[]): Readonly<Record<string, number>> =>
+const pick = (run: RunRecord, ...names: readonly ('rank' | 'sharedRank' | 'seed' | 'context' | 'batchTokens' | 'stageMemory')[]): Readonly<Record<string, number>> =>
   Object.fromEntries(names.flatMap((name) => (typeof run.settings[name] === 'number' ? [[name, run.settings[name]]] : [])))

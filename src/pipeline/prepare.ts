@@ -5,8 +5,8 @@
  */
 import { DeadLetterError, UserError } from '../base/index.js'
 import {
-  dampingOf, inputName, inputWidth, lowRankOf, preconditioner, queryGradient, queryProgram, sharedWidths,
-  type Damping, type FactorSet, type JoinKind, type LayerFactors, type QueryLayerGradient, type TokenizedQuery,
+  compileInStages, dampingOf, inputName, inputWidth, lowRankOf, preconditioner, queryGradient, queryProgram, runsTogether, sharedWidths,
+  type Damping, type FactorSet, type JoinKind, type LayerFactors, type QueryGradient, type QueryLayerGradient, type TokenizedQuery,
 } from '../influence/index.js'
 import type { QueryValue } from '../log/index.js'
 import type { LinearLayer } from '../model/index.js'
@@ -79,12 +79,20 @@ export const prepareGradients = async (queries: readonly RunQueryTokens[], parts
   observer.cache({ kind: 'gradients', hits: queries.length - missing.length, misses: missing.length })
   if (missing.length > 0) {
     const compiled = observer.time('compile')
-    await using program = await engine.compile(queryProgram(checkpoint.model, checkpoint.tensors, factors.layers, { tokensMax: Math.max(...missing.map(({ tokens }) => tokens.length)) }))
+    const tokensMax = Math.max(...missing.map(({ tokens }) => tokens.length))
+    await using program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) => queryProgram(checkpoint.model, checkpoint.tensors, tracked, { tokensMax, stage }))
     compiled()
+    const own = 4 * tokensMax * factors.layers.reduce((sum, layer) => sum + layer.outputs + inputWidth(layer), 0) // bytes of a query
+    const together = Math.max(1, Math.min(runsTogether(checkpoint, tokensMax), Math.floor(groupBytesMax / own)))
+    let group: readonly Promise<QueryGradient>[] = []
     for (const [at, query] of missing.entries()) {
       signal.throwIfAborted()
       const prepared = observer.time('prepare')
-      const { informationNats, layers } = await queryGradient(program, factors.layers, query)
+      if (at % together === 0) {
+        group = missing.slice(at, at + together).map((one) => queryGradient(program, factors.layers, one))
+        await Promise.all(group)
+      }
+      const { informationNats, layers } = await group[at % together]
       const tensors: Record<string, Float32Array> = { information: Float32Array.of(informationNats) }
       for (const layer of factors.layers) {
         const { tokens, delta, input } = layers.get(layer.name) ?? unreachable(layer)

@@ -3,7 +3,7 @@
  * et al. 2023, §3.2.2, did so for the top 100: it removes outliers), and the measured accuracy of an approximate join.
  */
 import { uniformAt } from '../base/index.js'
-import { joinCost, scoreBatch, scoreProgram } from '../influence/index.js'
+import { compileInStages, joinCost, runsTogether, scoreBatch, scoreProgram } from '../influence/index.js'
 import { keyOf, type InfluenceValue, type Log, type LogRecord, type NewRecord, type TableRowValue } from '../log/index.js'
 import type { Accuracy, RunRecord, ScoreSettings } from '../settings/index.js'
 import type { Row } from '../table/index.js'
@@ -156,14 +156,19 @@ const denseScores = async (
   const { checkpoint, factors, context, prepareParts } = begun
   const pieces = await piecesAt(places, log, begun, settings)
   const { tensors } = await prepareQueries(queries, { kind: 'dense', rank: 0 }, prepareParts, { keep: false })
-  await using program = await engine.compile(scoreProgram(checkpoint.model, checkpoint.tensors, factors.layers, 'dense', { queries: queries.length, rank: 0 }, { tokensMax: context }))
+  await using program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) =>
+    scoreProgram(checkpoint.model, checkpoint.tensors, tracked, 'dense', { queries: queries.length, rank: 0 }, { tokensMax: context, stage }))
   await program.bind(tensors)
   const exact = new Map<string, ExactScore>()
   const tokensMax = Math.max(settings.batchTokens, context)
   const lengthMax = checkpoint.model.positionsMax
-  for (const batch of batchesByTokens(pieces, { tokensMax, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax })) {
-    const { influence, gradientNorms } = await scoreBatch(program, batch, { lengthMax })
-    batch.forEach((piece, b) => exact.set(placeOf(piece), { influence: influence[b], gradientNorm: gradientNorms[b] }))
+  const batches = batchesByTokens(pieces, { tokensMax, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax })
+  const together = runsTogether(checkpoint, tokensMax)
+  for (let from = 0; from < batches.length; from += together) {
+    await Promise.all(batches.slice(from, from + together).map(async (batch) => {
+      const { influence, gradientNorms } = await scoreBatch(program, batch, { lengthMax })
+      batch.forEach((piece, b) => exact.set(placeOf(piece), { influence: influence[b], gradientNorm: gradientNorms[b] }))
+    }))
   }
   return exact
 }

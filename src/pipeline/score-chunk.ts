@@ -7,7 +7,7 @@
  * A chunk is some hundreds of records of one partition: the bound on what RxJS may queue. Its batches are a function of
  * its records alone, so whoever computes it again computes the same bits.
  */
-import { concatMap, from, map, of, pipe, toArray, type OperatorFunction } from 'rxjs'
+import { bufferCount, concatMap, from, map, pipe, toArray, type OperatorFunction } from 'rxjs'
 import type { RunId } from '../base/index.js'
 import type { BatchScores } from '../influence/index.js'
 import { keyOf, type LogRecord, type NewRecord } from '../log/index.js'
@@ -18,8 +18,8 @@ import { batchByTokens, type BatchBounds } from './operators/batch-by-tokens.js'
 import { mapInOrder } from './operators/map-in-order.js'
 import { isPiece, toPieces, type Piece, type PieceOptions, type Rejected } from './operators/to-pieces.js'
 
-/** Batches on their way to the engine: while one is computed, the next one's tensors are there. */
-const batchesInFlight = 2
+/** Batches, or groups of them, on their way to the engine: while one is computed, the next one's tensors are there. */
+const groupsInFlight = 2
 
 /** Computes a batch; an engine with its program, or anything else that scores. */
 export type Scorer = (batch: readonly Piece[]) => Promise<BatchScores>
@@ -57,16 +57,18 @@ export const toChunk = (tokenizer: Tokenizer, options: PieceOptions, bounds: Bat
 
 /**
  * Chunk → Outcome: first that of the rejected records, then one for each batch, in order. `from` outcomes were
- * committed before and are left out. Errors of the scorer pass through; holds two batches.
+ * committed before and are left out. Errors of the scorer pass through; holds two batches, or two groups of `together`.
  */
-export const scoreChunk = (run: RunId, scorer: Scorer, { from: done }: { readonly from: number }): OperatorFunction<Chunk, Outcome> =>
-  concatMap(({ rejected, batches }) =>
-    from([rejected, ...batches].slice(done)).pipe(
-      mapInOrder((batch) => (isRejection(batch, rejected) ? of(rejectedOutcome(run, rejected)) : scorer(batch).then((scores) => outcomeOf(run, batch, scores))), {
-        inFlightMax: batchesInFlight,
-      }),
-    ),
-  )
+export const scoreChunk = (run: RunId, scorer: Scorer, { from: done, together = 1 }: { readonly from: number; readonly together?: number }): OperatorFunction<Chunk, Outcome> =>
+  concatMap(({ rejected, batches }) => {
+    const outcome = async (batch: readonly Piece[] | readonly Rejected[]): Promise<Outcome> =>
+      isRejection(batch, rejected) ? rejectedOutcome(run, rejected) : outcomeOf(run, batch, await scorer(batch))
+    return from([rejected, ...batches].slice(done)).pipe(
+      bufferCount(together),
+      mapInOrder((group) => Promise.all(group.map(outcome)), { inFlightMax: groupsInFlight }),
+      concatMap((outcomes) => outcomes),
+    )
+  })
 
 /** Array.from goes through an iterator: ten times as slow, and this is done for every document. */
 const numbersOf = (values: Float32Array): number[] => {

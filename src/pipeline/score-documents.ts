@@ -116,7 +116,7 @@ export const scoreDocuments = async function* (
       if (done === true) return
       ahead = chunks.next()
       ahead.catch(() => undefined) // thrown where it is awaited
-      for await (const { records } of pulled(from([chunk]).pipe(scoreChunk(noRun, open.scorer, { from: 0 })), signal)) {
+      for await (const { records } of pulled(from([chunk]).pipe(scoreChunk(noRun, open.scorer, { from: 0, together: open.together })), signal)) {
         for (const record of records) {
           if (isInfluence(record)) yield toScore(record.value)
           else if (isDeadLetter(record)) reject(record.value, onRejected)

@@ -92,6 +92,7 @@ const pass = async (
     queries: record.queries.map(({ id }) => id),
     k: settings.k,
     scorer: open.scorer,
+    together: open.together,
     tokenizer: open.tokenizer,
     options: open.options,
     wanted: inSlice(settings),

@@ -1,5 +1,5 @@
 /** @file The program of the pass over the corpus, with the queries in it: what turns batches of documents into scores. */
-import { scoreBatch, scoreProgram, type JoinKind } from '../influence/index.js'
+import { compileInStages, runsTogether, scoreBatch, scoreProgram, type JoinKind } from '../influence/index.js'
 import type { Tokenizer } from '../model/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import type { ScoringParts } from './begin-run.js'
@@ -17,7 +17,12 @@ export interface OpenScorer extends AsyncDisposable {
   readonly tokenizer: Tokenizer
   readonly options: PieceOptions
   readonly bounds: BatchBounds
+  /** Batches that are best handed over together: of a model in stages, those that go through each while it is loaded. */
+  readonly together: number
 }
+
+/** Batches handed over together at most: what was computed is lost if the process ends before they are all done. */
+const togetherMax = 64
 
 /** Prepares the queries for a join, compiles the program and binds them. `prepareGradients` comes first. */
 export const openScorer = async (
@@ -30,7 +35,8 @@ export const openScorer = async (
   const { model, tokenizer } = checkpoint
   observer.quiet('compile')
   const compiled = observer.time('compile')
-  const program = await engine.compile(scoreProgram(model, checkpoint.tensors, factors.layers, join.kind, { queries: queries.length, rank: join.rank }, { tokensMax: context }))
+  const program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) =>
+    scoreProgram(model, checkpoint.tensors, tracked, join.kind, { queries: queries.length, rank: join.rank }, { tokensMax: context, stage }))
   // Counted before they move to the engine.
   const boundBytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0)
   await program.bind(tensors)
@@ -42,6 +48,7 @@ export const openScorer = async (
     tokenizer,
     options: { context, long, vocabulary: model.vocabulary },
     bounds: { tokensMax: batchTokens, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax: model.positionsMax },
+    together: Math.min(togetherMax, runsTogether(checkpoint, Math.max(batchTokens, context))),
     [Symbol.asyncDispose]: () => program[Symbol.asyncDispose](),
   }
 }

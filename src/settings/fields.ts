@@ -104,6 +104,10 @@ export const globalFields: Fields<GlobalSettings> = {
     kind: kinds.whole({ min: 1, max: 1024 }), argument: 'N', fallback: null, fallbackAbout: 'all cores',
     about: 'threads of the engine',
   },
+  stageMemory: {
+    kind: kinds.bytes({ min: 1 }), argument: 'BYTES', fallback: null, fallbackAbout: 'all of them',
+    about: 'weights in memory at a time, such as 4GiB: a model of more is computed in stages of consecutive blocks',
+  },
 }
 
 const modelField = {

@@ -11,7 +11,7 @@
  * | long, context | they say what is scored of a document |
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
  * | engine | engines agree to a tolerance, not to the bit |
- * | batchTokens | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
+ * | batchTokens, stageMemory (if given) | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  *
  * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
  * commitEveryMs, follow, serve, json, quiet, listen, logLevel, logFormat.
@@ -64,6 +64,7 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     batchTokens: settings.batchTokens,
     engine: settings.engine,
     seed: settings.seed,
+    ...(settings.stageMemory === null ? {} : { stageMemory: settings.stageMemory }),
     ...sliceRecord(settings),
     queries: facts.queries.map((query) => ({ id: query.id, hash: queryHash(query) })),
   })

@@ -36,6 +36,8 @@ export interface GlobalSettings extends KafkaSettings {
   readonly quiet: boolean
   /** Threads of the engine; null: as many as the machine has cores. */
   readonly threads: number | null
+  /** Bytes of a model's weights, four a number, that are in memory at a time: it is computed in stages if it has more. Null: all of them. */
+  readonly stageMemory: number | null
 }
 
 /** How a command that runs for long is watched from outside. */

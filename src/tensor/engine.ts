@@ -34,7 +34,7 @@ export interface ProgramSpec {
   readonly weights: ReadonlyMap<string, StoredTensor>
   /** Tokens of the longest sequence, where known: how finely causal attention is worth being cut depends on it. */
   readonly tokensMax?: number
-  /** The computation. Called once, with whatever handles the engine uses while it traces. */
+  /** The computation. Called with whatever handles the engine uses while it traces, and before that with shapes alone (shapes.ts). */
   readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
   /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */
   readonly accumulate?: Readonly<Record<string, readonly number[]>>

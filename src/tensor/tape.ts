@@ -6,7 +6,8 @@
  * the lowest tracked layer is recorded; weights are never watched, so no weight gradient exists anywhere.
  *
  * A variable that is watched (or computed from one) may not be broadcast by add, sub, mul or div: its gradient would
- * need a sum over axes whose length a traced graph does not know. Models broadcast only constants.
+ * need a sum over axes whose length a traced graph does not know. Models broadcast only constants. Handles that know their
+ * shape (engines/plain.ts, and shapes.ts, through which every program goes before an engine compiles it) are held to it.
  */
 import { attentionBackward } from './attention.js'
 import { tokenLossesBackward } from './head.js'
@@ -163,6 +164,21 @@ const rules: Rules = {
   tokenLosses: (ops, _out, [x, head, labels, options]) => [(g) => tokenLossesBackward(ops, g, x, head, labels, options), null, null],
 }
 
+/** Operations that broadcast. */
+const broadcasting: ReadonlySet<Name> = new Set<Name>(['add', 'sub', 'mul', 'div'])
+
+/** @throws RangeError if `watched` has another shape than what it went into, as far as handles know their shapes */
+const mustNotBroadcast = (name: Name, watched: unknown, out: unknown): void => {
+  const [from, to] = [shapeOf(watched), shapeOf(out)]
+  if (from === undefined || to === undefined) return
+  const isSpread = from.length !== to.length || from.some((dim, i) => dim !== to[i] && typeof dim === 'number' && (dim === 1 || typeof to[i] === 'number'))
+  if (!isSpread) return
+  throw new RangeError(`"${name}" broadcasts a watched variable of [${from.join(', ')}] to [${to.join(', ')}], and no gradient is written for that: spread it first, by a product with ones`)
+}
+
+const shapeOf = (handle: unknown): readonly unknown[] | undefined =>
+  typeof handle === 'object' && handle !== null && 'shape' in handle && Array.isArray(handle.shape) ? handle.shape : undefined
+
 /** The gradient through x̂ = centred · r, r the inverse deviation, from the gradient of x̂; a mean was removed or not. */
 const normGradient = <T>(ops: Ops<T>, g: T, centred: T, r: T, meanRemoved: boolean): T => {
   const normed = ops.mul(centred, r)
@@ -183,6 +199,7 @@ export const tape = <T>(over: Ops<T>): Tape<T> => {
       const rule = rules[name] as Rule<'add'>
       if (watched.length === 0 || rule === 'constant') return constant(out)
       if (rule === 'refused') throw new RangeError(`no gradient is written for "${name}", but a watched variable flows into it`)
+      if (broadcasting.has(name)) for (const { value } of watched) mustNotBroadcast(name, value, out)
       const pulls = rule(over, out, values as unknown as Parameters<Ops<T>['add']>)
       const edges = args.flatMap((arg, i) => {
         const pull = pulls[i] ?? null

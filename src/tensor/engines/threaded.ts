@@ -5,6 +5,7 @@
 import { Worker, type WorkerOptions } from 'node:worker_threads'
 import { UserError } from '../../base/index.js'
 import { NotFiniteError, type Engine, type Program, type ProgramSpec, type TensorData } from '../engine.js'
+import { checkShapes } from '../shapes.js'
 import type { Reply, Request } from './thread.js'
 
 export interface ThreadedOptions<Compiled> {
@@ -26,6 +27,7 @@ export const threadedEngine = <Compiled>({ name, threads, versions, worker: url,
     threads,
     versions,
     compile: async (spec) => {
+      checkShapes(spec)
       const { compiled, nodes } = trace(spec)
       const id = programs++
       const sums = Object.fromEntries(
