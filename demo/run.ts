@@ -18,6 +18,7 @@ import { interruptible, progressFor } from '../src/cli/shell.js'
 import { fit } from '../src/pipeline/fit.js'
 import { openLog } from '../src/pipeline/home.js'
 import { ingest } from '../src/pipeline/ingest.js'
+import { Interrupted } from '../src/pipeline/outputs/index.js'
 import { addQueries, readQueries } from '../src/pipeline/queries.js'
 import { score } from '../src/pipeline/score.js'
 import { readRun } from '../src/pipeline/runs.js'
@@ -104,7 +105,12 @@ const main = async (): Promise<void> => {
   await report(log)
   const reportFile = join(home, 'report.html')
   shown(`report --run ${run} --out ${reportFile} --force`)
-  await reportOf(log, await readRun(log, run), { home, out: reportFile })
+  try {
+    await reportOf(log, await readRun(log, run), { home, out: reportFile, progress, signal })
+  } catch (error) {
+    if (error instanceof Interrupted && stopped('writing the report')) return
+    throw error
+  }
   console.log(`
 Done in ${((Date.now() - startedMs) / 1000).toFixed(0)} s. Everything lies in ${home}: the log (log/), the factors (factors/${factors}/), the
 cached query gradients (query-cache/) and the corpus (corpus/). Try next:

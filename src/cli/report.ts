@@ -6,6 +6,7 @@ import { Command } from 'commander'
 import { packageRoot } from '../base/index.js'
 import type { Log } from '../log/index.js'
 import type { RunAnalyses } from '../pipeline/analyse.js'
+import type { Progress } from '../pipeline/context.js'
 import type { TopKTable } from '../pipeline/top-k.js'
 import type { QueryLists } from '../report/index.js'
 import { commandFields, resolveSettings, type ReportSettings } from '../settings/index.js'
@@ -40,7 +41,9 @@ export const writeReport = async (
 ): Promise<{ readonly out: string; readonly data: string | null; readonly files: readonly string[] }> => {
   const { readTopK } = await import('../pipeline/top-k.js')
   const { dataNames, reportPage, writeData } = await import('../report/index.js')
-  const { writeFileWhole, writeFolderWhole } = await import('../pipeline/outputs/files.js')
+  const { checkTarget, writeFileWhole, writeFolderWhole } = await import('../pipeline/outputs/files.js')
+  const files = data === null ? [] : dataNames(analysed)
+  if (data !== null) await checkTarget(data, { force, folder: files }) // both or none
   const lists: QueryLists[] = []
   for (const kind of ['raw', 'normed'] as const) {
     const read = (bottom: boolean): Promise<readonly TopKTable[]> => readTopK(log, analysed.run, { query: [], rows, bottom, normed: kind === 'normed' })
@@ -49,15 +52,16 @@ export const writeReport = async (
   const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }
   const page = reportPage({ analysed, lists, nowMs: Date.now(), version })
   await writeFileWhole(out, { force }, (path) => writeFile(path, page))
-  const files = data === null ? [] : dataNames(analysed)
   if (data !== null) await writeFolderWhole(data, { force, names: files }, (folder) => writeData(folder, analysed))
   return { out, data, files }
 }
 
-/** The report of a run whose log is open already. */
-export const reportOf = async (log: Log, run: RunAnalyses['run'], { home, out }: { readonly home: string; readonly out: string }): Promise<RunAnalyses> => {
+/** The report of a run whose log is open already. @throws Interrupted when the signal is aborted; what was read is kept */
+export const reportOf = async (
+  log: Log, run: RunAnalyses['run'], { home, out, ...parts }: { readonly home: string; readonly out: string; readonly progress?: Progress; readonly signal?: AbortSignal },
+): Promise<RunAnalyses> => {
   const { analyseRun } = await import('../pipeline/analyse.js')
-  const analysed = await analyseRun(log, run, { home, spurious: 10 })
+  const analysed = await analyseRun(log, run, { home, spurious: 10, ...parts })
   await writeReport(log, analysed, { out, data: null, rows: 10, force: true })
   return analysed
 }
