@@ -1,5 +1,8 @@
 /** @file Token sequences → the tensors of one batch. */
+import { lengthMin } from '../model/index.js'
 import type { InputSpec, TensorData } from '../tensor/index.js'
+
+export { paddedLength } from '../model/index.js'
 
 /** One sequence of a batch. */
 export interface Sequence {
@@ -24,21 +27,6 @@ export const fitInputs = (empirical: boolean): Readonly<Record<string, InputSpec
 /** For programs that average over tokens (M real tokens). */
 export const realInputs = { real: { type: 'int64', shape: ['M'] } } as const satisfies Readonly<Record<string, InputSpec>>
 
-/**
- * Shorter batches are padded to this length. Attention is cut into up to so many row blocks, and ONNX Runtime leaves the
- * product of empty blocks (an inner dimension of 0) uninitialised.
- */
-const lengthMin = 8
-
-/**
- * The length that a sequence is padded to, whatever it is batched with: a multiple of 8, each doubling cut into eight
- * (.., 120, 128, 144, 160, ..), and never more than `lengthMax` positions. ONNX Runtime sums in an order that depends on
- * T, so a sequence's bits must not depend on its neighbours' lengths. At most an eighth more is computed, on average 4 %.
- */
-export const paddedLength = (length: number, lengthMax = Infinity): number => {
-  const step = Math.max(lengthMin, 2 ** (Math.ceil(Math.log2(length)) - 4))
-  return Math.max(lengthMin, Math.min(Math.ceil(length / step) * step, Math.max(lengthMax, length)))
-}
 
 const int64 = (values: readonly number[], shape: readonly number[]): TensorData => ({ type: 'int64', shape, data: BigInt64Array.from(values, BigInt) })
 

@@ -8,5 +8,6 @@ export { openModel, type Checkpoint } from './open.js'
 export {
   readCheckpointTensors, readSafetensors, readTensor, readTensorExact, removeUnfinished, writeSafetensors, type Dtype, type TensorInfo, type TensorToWrite,
 } from './safetensors.js'
+export { lengthMin, paddedLength } from './padding.js'
 export { checkpointHash } from './hash.js'
 export { openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js'

@@ -9,6 +9,7 @@
  */
 import { z } from 'zod'
 import { parseConfig, positive, size, unsupported, type RawConfig } from './config.js'
+import { paddedLength } from './padding.js'
 
 /** cos and sin [T, r/2] of positions 0..T−1, times the variant's attention factor. */
 export interface RotaryTables {
@@ -22,6 +23,8 @@ export interface Rope {
   readonly kind: RopeKind
   /** Inverse frequencies, radians per position, f32 values [r/2]. */
   readonly frequencies: readonly number[]
+  /** LongRoPE: the frequencies of all positions of a sequence of more than `beyond` tokens. */
+  readonly long?: { readonly beyond: number; readonly frequencies: readonly number[] }
   /** Factor on cos and sin (YaRN's and LongRoPE's attention temperature); 1 elsewhere. */
   readonly attentionFactor: number
   /** The longest sequence for which these frequencies are the model's. */
@@ -95,8 +98,9 @@ export interface RopeOptions {
  * - `default`, `linear` (Chen et al. 2023), `yarn` (Peng et al. 2023, arXiv 2309.00071) and `llama3` as they stand.
  * - `dynamic` (NTK) grows the base with the sequence only beyond max_position_embeddings. Longer sequences are not
  *   taken, within it equals `default`, and a document's scores do not depend on what it is batched with.
- * - `longrope` (Ding et al. 2024, arXiv 2402.13753) changes its frequencies for the whole batch once one sequence is
- *   longer than the original context. Only the short set is used, so the original context is the longest.
+ * - `longrope` (Ding et al. 2024, arXiv 2402.13753) has other frequencies for sequences longer than the original context.
+ *   `transformers` goes by the batch's length, padding included. Here sequences are padded to steps (padding.ts), and where the
+ *   original context is one of them, as 4096 is, none is padded beyond it. Else it is the longest.
  * @throws UserError naming the setting that is unknown, missing or wrong
  */
 export const readRope = (config: RawConfig, options: RopeOptions): Rope => {
@@ -195,8 +199,10 @@ export const ropeOf = (config: RawConfig, source: RopeSource): Rope => {
       const factor = s.factor ?? positionsMax / trained
       const attentionFactor = s.attention_factor ?? (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained)))
       const powers = powersOf(theta, dims)
-      const frequencies = powers.map((p, i) => f32(1 / f32(f32(s.short_factor[i]) * p)))
-      return { kind, frequencies, attentionFactor, positionsMax: Math.min(positionsMax, trained) }
+      const scaled = (factors: readonly number[]): number[] => powers.map((p, i) => f32(1 / f32(f32(factors[i]) * p)))
+      const frequencies = scaled(s.short_factor)
+      if (positionsMax <= trained || paddedLength(trained) !== trained) return { kind, frequencies, attentionFactor, positionsMax: Math.min(positionsMax, trained) }
+      return { kind, frequencies, long: { beyond: trained, frequencies: scaled(s.long_factor) }, attentionFactor, positionsMax }
     }
     default:
       return kind satisfies never
@@ -249,7 +255,7 @@ const yarnAttention = (factor: number, mscale: number, mscaleAllDim: number): nu
 }
 
 /** cos and sin of position · frequency, for positions 0..positions−1. */
-export const rotaryTables = ({ frequencies, attentionFactor }: Rope, positions: number): RotaryTables => {
+export const rotaryTables = ({ frequencies, attentionFactor }: Pick<Rope, 'frequencies' | 'attentionFactor'>, positions: number): RotaryTables => {
   const half = frequencies.length
   const cos = new Float64Array(positions * half)
   const sin = new Float64Array(positions * half)

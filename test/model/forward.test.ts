@@ -1,7 +1,9 @@
 /** @file Forward passes in float64 against `transformers`, for every variant of every architecture. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { batchTensors, paddedLength, queryProgram } from '../../src/influence/index.js'
 import { openModel, type Model, type OnLinear, type Weights } from '../../src/model/index.js'
+import { onnxEngine } from '../../src/tensor/index.js'
 import { plainOps, plainTensor, type PlainTensor } from '../../src/tensor/engines/plain.js'
 import { expected, fixture, plainWeights } from './checkpoints.js'
 
@@ -60,6 +62,7 @@ const VARIANTS: Readonly<Record<string, { readonly head?: 'own' | 'embedding'; r
   'gemma3-old': {},
   phi3: {},
   'phi3-su': {},
+  'phi3-long': {}, // one sequence beyond the original context, one within
   cohere: { head: 'embedding' },
   'cohere-plain': { head: 'own' },
   cohere2: {},
@@ -102,6 +105,30 @@ for (const name of [
     const inBatch = ops.slice(ops.slice(together, { axis: 0, from: 1, to: 2 }), { axis: 1, from: 0, to: short.length })
     assert.ok(distance(inBatch.data, [...hiddenOf(model, weights, [short]).data]) < 1e-12)
   })
+
+test('longrope turns a sequence by its own length on an engine, padded or not, up to the last token of the original context', async () => {
+  const checkpoint = await openModel(fixture('phi3-long'))
+  const { model, tensors } = checkpoint
+  const weights = await plainWeights(checkpoint)
+  await using engine = onnxEngine({ threads: 1 })
+  await using program = await engine.compile(queryProgram(model, tensors, model.layers.slice(-1)))
+  const [{ ids, loss }] = await expected('phi3-long')
+  const lossOf = async (tokens: readonly number[], length: number): Promise<number> => {
+    const { tokens: padded, rows, labels } = batchTensors([{ tokens }], { length })
+    return Number((await program.run({ tokens: padded, rows, labels })).loss.data[0])
+  }
+  const near = (found: number, wanted: number, what: string): void => assert.ok(Math.abs(found - wanted) < 1e-4 * wanted, `${what}: ${found} instead of ${wanted}`)
+  for (const length of [100, paddedLength(100)]) near(await lossOf(ids, length), loss, `100 tokens in ${length}`)
+  for (const tokens of [57, 64, 65]) {
+    const own = ids.slice(0, tokens)
+    const hidden = ops.reshape(hiddenOf(model, weights, [own]), [-1, model.width])
+    const alone = ops.sum(ops.tokenLosses(ops.slice(hidden, { axis: 0, from: 0, to: -1 }), weights(model.head.weight), plainTensor(own.slice(1), [tokens - 1]), model.head), { axes: [0, 1] }).data[0]
+    assert.equal(paddedLength(tokens) > 64, tokens > 64)
+    near(await lossOf(own, paddedLength(tokens)), alone, `${tokens} tokens`)
+  }
+  // It matters: within a longer sequence the same tokens are turned otherwise.
+  assert.ok(Math.abs((await lossOf(ids.slice(0, 64), 64)) / (await lossOf(ids.slice(0, 64), 72)) - 1) > 1e-3)
+})
 
 test('every linear layer is announced once, in forward order, with the input its group shares', async () => {
   for (const name of ['gpt2', 'llama-gqa-sharded', 'qwen2-window-off', 'gpt-neox', 'olmo2-yarn', 'qwen3', 'gemma3', 'phi3', 'cohere', 'mixtral', 'qwen3-moe']) {

@@ -137,10 +137,13 @@ VARIANTS = {
     "qwen3-moe": (qwen3_moe(head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=12, mlp_only_layers=[0]), {}),
     "qwen3-moe-normalized": (qwen3_moe(head_dim=8, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=12,
                                        norm_topk_prob=True, use_sliding_window=True, sliding_window=5), {}),
+    # One sequence beyond the original context, one within.
+    "phi3-long": (phi3(original_max_position_embeddings=64, rope_parameters=dict(
+        rope_type="longrope", rope_theta=1e4, short_factor=[1.0, 1.1, 1.3, 1.6], long_factor=[1.5, 3.0, 8.0, 20.0])), dict(length=100)),
 }
 
-# Of these, gradients too: everything from GPT-NeoX on. Those of the others are in test/references.
-GRADIENTS = list(VARIANTS)[list(VARIANTS).index("gpt-neox"):]
+# Of these, gradients too: everything from GPT-NeoX on (but what may not be in one batch). Those of the others are in test/references.
+GRADIENTS = [name for name in list(VARIANTS)[list(VARIANTS).index("gpt-neox"):] if name != "phi3-long"]
 
 
 def randomize(model, generator):
@@ -283,7 +286,7 @@ def write_rope():
         if name in GRADIENTS or "dtype" in options:  # the cast of the model has rounded its frequencies too
             continue
         rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
-        if rotary is None or name in ("llama-longrope", "llama-dynamic"):
+        if rotary is None or name in ("llama-longrope", "llama-dynamic", "phi3-long"):
             continue
         positions = [0, 1, 1000, 8191, 131071]
         cos, sin = rotary(torch.zeros(1), torch.tensor([positions]))

@@ -161,7 +161,16 @@ test('a longer context than is asked for is not tabulated, a shorter one is not 
   assert.equal((await openModel(fixture('llama'), { positionsMax: 100 })).model.positionsMax, 100)
   assert.equal((await openModel(fixture('llama'), { positionsMax: 10_000 })).model.positionsMax, 256)
   assert.equal((await openModel(fixture('gpt2'))).model.positionsMax, 40)
-  for (const [name, original] of [['llama-longrope', 128], ['phi3-su', 64]] as const) assert.equal((await openModel(fixture(name))).model.positionsMax, original)
+})
+
+test('longrope goes beyond its original context, where no padding crosses that', async (t) => {
+  for (const name of ['llama-longrope', 'phi3-su', 'phi3-long']) assert.equal((await openModel(fixture(name))).model.positionsMax, 256, name)
+  const { rope_parameters: rope } = JSON.parse(await readFile(join(fixture('phi3-long'), 'config.json'), 'utf8')) as { rope_parameters: object }
+  // 60 tokens are padded to 64: beyond 60 they would be turned otherwise.
+  for (const [original, positions] of [[60, 60], [112, 256], [8, 256], [7, 7]]) {
+    const folder = await copyOf(t, 'phi3-long', { original_max_position_embeddings: original, rope_parameters: { ...rope, original_max_position_embeddings: original } })
+    assert.equal((await openModel(folder)).model.positionsMax, positions, `an original context of ${original}`)
+  }
 })
 
 test('cosines and sines are those of transformers, far out too', async (t) => {
