@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
   batchTensors, boundBases, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, inputName, inputWidth, joinCost, joins, modelFlop,
-  openFactors, planJoin, scoreBatch, scoreProgram, trackedLayers, writeBasis, writeEigenvalues, writeManifest, inputFile, layerFile, hashFactors,
+  openFactors, planJoin, scoreBatch, scoreProgram, trackedLayers, writeBasis, writeEigenvalues, writeManifest, inputFile, layerFile, completed,
   type Basis, type FactorManifest, type FactorSet, type JoinKind,
 } from '../src/influence/index.js'
 import { silentProgress } from '../src/pipeline/context.js'
@@ -172,7 +172,7 @@ const fitFactors = async (
   },
 ): Promise<FactorSet> => {
   const manifest: FactorManifest = {
-    format: 1, model: 'bench', ends: [], stage: 'complete', sequences: B, tokens: B * T, unusable: 0, hash: null,
+    format: 1, model: 'bench', ends: [], stage: 'complete', sequences: B, tokens: B * T, unusable: 0, seals: null, hash: null,
     settings: { strategy: skip ? 'identity' : 'ekfac', empirical: false, blocks: 1, track: values.track, seed: 0, context: T, batchTokens: B * T, long: 'truncate', engine: 'onnx', documents: B, checkpoint: 'bench' },
     layers: tracked.map((layer) => ({ name: layer.name, outputs: layer.outputs, inputs: layer.inputs, bias: layer.bias, input: inputName(layer) })),
   }
@@ -226,7 +226,7 @@ const fitFactors = async (
       await writeEigenvalues(layerFile(folder, manifest, layer.name, 'eigenvalues'), Float32Array.from(program.sums[`L/${layer.name}`], (sum) => sum / (count * B)), [layer.outputs, inputWidth(layer)])
     }
   }
-  await writeManifest(folder, { ...manifest, hash: await hashFactors(folder, manifest) })
+  await writeManifest(folder, await completed(folder, manifest))
   return openFactors(folder, 'bench', tracked)
 }
 

@@ -10,7 +10,7 @@ export { covarianceOf, covarianceProgram, covarianceShapes, type CovarianceShape
 export { boundBases, eigenvalueProgram, type Bases } from './eigenvalues.js'
 export { documentTerms, explainProgram, tokenTerms, type ScoreTerms } from './explain-program.js'
 export {
-  dampingOf, hashFactors, inputFile, layerFile, openFactors, readBasis, readManifest, strategyParts, writeBasis, writeEigenvalues, writeManifest,
+  completed, dampingOf, inputFile, layerFile, openFactors, readBasis, readManifest, strategyParts, writeBasis, writeEigenvalues, writeManifest,
   type Damping, type FactorManifest, type FactorSet, type LayerFactors, type Strategy,
 } from './factors.js'
 export { batchGradients, type BatchGradients, type LayerGradient } from './gradients.js'
@@ -21,6 +21,7 @@ export {
   lowRankOf, preconditioner, sharedWidths,
   type DenseQuery, type LayerPreconditioner, type LowRankQuery, type QueryLayerGradient, type SharedQueries,
 } from './precondition.js'
+export { decayOf, inverseOf, type LaterFactors } from './segments.js'
 export { queryGradient, queryProgram, type QueryGradient, type TokenizedQuery } from './query-gradients.js'
 export { scoreBatch, scoreProgram, type BatchScores } from './score-program.js'
 export { compileInStages, runsTogether, type BuildProgram, type StagedModel, type Stages } from './staged-program.js'

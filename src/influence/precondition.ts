@@ -6,6 +6,9 @@
  * G̃ ⊘ (Λ + λ) is elementwise there, and only what is kept is rotated back. Truncation is in the metric of the
  * gradients: M = S^½ Q̃ A^½ is truncated, which is elementwise too, and undone on the kept vectors.
  *
+ * With the damping of a segment of training (SOURCE, segments.ts) the inverse is another function of Λ, and what came after the
+ * segment decays the query first: Q̃ = F_ℓ(S_{ℓ+1} ⋯ S_L G_q), each S in the eigenbasis of its own segment.
+ *
  * Queries come as gradients of their loss −f, so that influence −∇fᵀ(G + λI)⁻¹∇L is +⟨Q̃, ∇L⟩.
  */
 import type { LinearLayer } from '../model/index.js'
@@ -13,6 +16,7 @@ import type { Engine, InputSpec, Ops, Program, TensorData } from '../tensor/inde
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { dampingOf, type Damping, type LayerFactors, type Strategy } from './factors.js'
 import { inputWidth } from './layers.js'
+import { decayOf, inverseOf, type LaterFactors } from './segments.js'
 import { sketch, sketchMatrix, sketchWidth, truncate } from './sketch.js'
 
 /** One query's gradient in one layer as its factors: G_q = δᵀ ā. */
@@ -80,7 +84,9 @@ export const preconditioner = (engine: Engine, strategy: Strategy, damping: Damp
     return made
   }
   return {
-    layer: (factors: LayerFactors): LayerPreconditioner => layerPreconditioner(factors, dampingOf(strategy, factors.eigenvalues, damping), compiled),
+    /** @param later the factors of what came after, the last segment of the training last */
+    layer: (factors: LayerFactors, later: readonly LaterFactors[] = []): LayerPreconditioner =>
+      layerPreconditioner(factors, later, { lambda: dampingOf(strategy, factors.eigenvalues, damping), damping }, compiled),
     [Symbol.asyncDispose]: async (): Promise<void> => {
       for (const program of programs.values()) await (await program)[Symbol.asyncDispose]()
     },
@@ -88,15 +94,14 @@ export const preconditioner = (engine: Engine, strategy: Strategy, damping: Damp
 }
 
 const layerPreconditioner = (
-  factors: LayerFactors, lambda: number, compiled: (key: string, make: () => Parameters<Engine['compile']>[0]) => Promise<Program>,
+  factors: LayerFactors, later: readonly LaterFactors[], { lambda, damping }: { readonly lambda: number; readonly damping: Damping },
+  compiled: (key: string, make: () => Parameters<Engine['compile']>[0]) => Promise<Program>,
 ): LayerPreconditioner => {
   const { layer, inputs: basisA, outputs: basisS } = factors
   const [O, I] = [layer.outputs, inputWidth(layer)]
-  const shape = `${O}×${I} in ${basisS?.blocks.length ?? 0} and ${basisA?.blocks.length ?? 0} blocks`
-  // Without damping, what no document has any gradient in counts for nothing, rather than for infinity times nothing.
-  const { eigenvalues } = factors
-  const inverse = new Float32Array(eigenvalues.length)
-  for (let at = 0; at < inverse.length; at++) inverse[at] = eigenvalues[at] + lambda > 0 ? 1 / (eigenvalues[at] + lambda) : 0
+  const blocksOf = ({ inputs, outputs }: LayerFactors): string => `${outputs?.blocks.length ?? 0} and ${inputs?.blocks.length ?? 0} blocks`
+  const shape = [`${O}×${I} in ${blocksOf(factors)}`, ...later.map((segment) => blocksOf(segment.factors))].join(' before ')
+  const inverse = inverseOf(factors.eigenvalues, lambda, damping)
   const roots = { S: rootsOf(basisS, O), A: rootsOf(basisA, I) }
   /** S^½ ⊙ inverse ⊙ A^½: what turns G̃ into M. */
   const weights = new Float32Array(inverse.length)
@@ -111,6 +116,11 @@ const layerPreconditioner = (
     weights: { type: 'float32', shape: [O, I] },
     rootS: { type: 'float32', shape: [O, 1] },
     rootA: { type: 'float32', shape: [1, I] },
+    ...Object.assign({}, ...later.map(({ factors: { inputs, outputs } }, n): Readonly<Record<string, InputSpec>> => ({
+      ...(outputs === null ? {} : basisInputs(`QS/${n}`, outputs)),
+      ...(inputs === null ? {} : basisInputs(`QA/${n}`, inputs)),
+      [`decay/${n}`]: { type: 'float32', shape: [O, I] },
+    }))),
   }
   const boundBases = (): Readonly<Record<string, TensorData>> => ({
     ...(basisS === null ? {} : basisTensors('QS', basisS)),
@@ -119,13 +129,35 @@ const layerPreconditioner = (
     weights: float([O, I], weights.slice()),
     rootS: float([O, 1], roots.S.slice()),
     rootA: float([1, I], roots.A.slice()),
+    ...Object.assign({}, ...later.map(({ factors: { inputs, outputs, eigenvalues }, time }, n): Readonly<Record<string, TensorData>> => ({
+      ...(outputs === null ? {} : basisTensors(`QS/${n}`, outputs)),
+      ...(inputs === null ? {} : basisTensors(`QA/${n}`, inputs)),
+      [`decay/${n}`]: float([O, I], decayOf(eigenvalues, time)),
+    }))),
   })
   const gradientInputs = { delta: { type: 'float32', shape: ['G', 'T', O] }, input: { type: 'float32', shape: ['G', 'T', I] } } as const
   /** G̃ ⊙ an elementwise weight, in the eigenbasis: [G, O, I'] */
   const into = <T>(ops: Ops<T>, value: (name: string) => T, weight: 'inverse' | 'weights'): T => {
-    const d = basisS === null ? value('delta') : rotate(ops, value('delta'), basisS, (b) => value(`QS.${b}`))
-    const a = basisA === null ? value('input') : rotate(ops, value('input'), basisA, (b) => value(`QA.${b}`))
-    return ops.mul(ops.matmul(d, a, { transA: true }), value(weight))
+    const steps = [
+      ...later.map(({ factors: own }, n) => ({ own, name: `/${n}`, weight: `decay/${n}` })).toReversed(),
+      { own: factors, name: '', weight },
+    ]
+    // From the query's few tokens into the first basis; from one basis into the next through the parameters' own.
+    let inside: T | undefined
+    for (const [n, { own: { inputs, outputs }, name, weight: factor }] of steps.entries()) {
+      const [S, A] = ['QS', 'QA'].map((side) => (b: number) => value(`${side}${name}.${b}`))
+      if (inside === undefined) {
+        const d = outputs === null ? value('delta') : rotate(ops, value('delta'), outputs, S)
+        const a = inputs === null ? value('input') : rotate(ops, value('input'), inputs, A)
+        inside = ops.matmul(d, a, { transA: true })
+      } else {
+        const left = outputs === null ? inside : turn(ops, inside, outputs, S, { back: true }) // Q_Sᵀ X
+        inside = inputs === null ? left : rotate(ops, left, inputs, A) // X Q_A
+      }
+      inside = ops.mul(inside, value(factor))
+      if (n + 1 < steps.length) inside = out(ops, inside, { inputs, outputs }, S, A)
+    }
+    return inside ?? value('delta') // there is one step at least
   }
   /** [.., O, r] and [.., I', r] out of the metric and out of the eigenbasis. */
   const outS = <T>(ops: Ops<T>, x: T, value: (name: string) => T): T => {
@@ -172,11 +204,9 @@ const layerPreconditioner = (
     damping: lambda,
 
     dense: async (queries) => {
-      const program = await programFor('dense', gradientInputs, (ops, value) => {
-        const inside = into(ops, value, 'inverse') // Q̃ in the eigenbasis
-        const left = basisS === null ? inside : turn(ops, inside, basisS, (b) => value(`QS.${b}`)) // Q_S X
-        return { Q: basisA === null ? left : rotate(ops, left, basisA, (b) => value(`QA.${b}`), { back: true }) } // X Q_Aᵀ
-      })
+      const program = await programFor('dense', gradientInputs, (ops, value) => ({
+        Q: out(ops, into(ops, value, 'inverse'), factors, (b) => value(`QS.${b}`), (b) => value(`QA.${b}`)),
+      }))
       const all: DenseQuery[] = []
       for (const part of chunks(queries, group)) {
         const { Q } = await program.run(padded(part, O, I))
@@ -275,12 +305,18 @@ const leadingSpace = async (
   return wide
 }
 
-/** Q X over the second to last axis: [.., width, n]. */
-const turn = <T>(ops: Ops<T>, x: T, basis: Basis, block: (b: number) => T): T =>
+/** Out of the eigenbasis: Q_S X Q_Aᵀ, [.., O, I']. */
+const out = <T>(ops: Ops<T>, x: T, { inputs, outputs }: Pick<LayerFactors, 'inputs' | 'outputs'>, S: (b: number) => T, A: (b: number) => T): T => {
+  const left = outputs === null ? x : turn(ops, x, outputs, S)
+  return inputs === null ? left : rotate(ops, left, inputs, A, { back: true })
+}
+
+/** Q X over the second to last axis: [.., width, n]; `back`: Qᵀ X, into the basis. */
+const turn = <T>(ops: Ops<T>, x: T, basis: Basis, block: (b: number) => T, { back = false } = {}): T =>
   basis.blocks.length === 1
-    ? ops.matmul(block(0), x)
+    ? ops.matmul(block(0), x, { transA: back })
     : ops.concat(
-        basis.blocks.map(({ from, size }, b) => ops.matmul(block(b), ops.slice(x, { axis: -2, from, to: from + size }))),
+        basis.blocks.map(({ from, size }, b) => ops.matmul(block(b), ops.slice(x, { axis: -2, from, to: from + size }), { transA: back })),
         -2,
       )
 

@@ -9,5 +9,6 @@ export {
   readCheckpointTensors, readSafetensors, readTensor, readTensorExact, removeUnfinished, writeSafetensors, type Dtype, type TensorInfo, type TensorToWrite,
 } from './safetensors.js'
 export { lengthMin, paddedLength } from './padding.js'
+export { checkSeal, readSeal, sealChecks } from './seal.js'
 export { checkpointHash } from './hash.js'
 export { openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js'

@@ -10,12 +10,13 @@
  * in the file, do not overlap and leave nothing out. So a torn or forged file is refused before anything is computed.
  * The format: https://github.com/huggingface/safetensors, "Format".
  */
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID, type Hash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open, readdir, realpath, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { UserError } from '../base/index.js'
 import { isRecord, readJson } from './json.js'
+import { sealAt, sealName, sealUnset } from './seal-place.js'
 
 /** Bytes an element takes. */
 const BYTES = {
@@ -39,6 +40,8 @@ export interface TensorInfo {
 
 /** The format's own bound on a header, and ours on an index. */
 const HEADER_BYTES_MAX = 100_000_000
+/** Written, and hashed, at a time where a file is sealed. */
+const SEALED_BYTES_MAX = 1 << 22
 /** One read call brings at most this; Node refuses 2 GiB and more. */
 const READ_BYTES_MAX = 1 << 28
 
@@ -258,18 +261,23 @@ export type TensorToWrite = {
 /**
  * Writes a safetensors file: all of it, or nothing (a temporary file beside it, synced, then renamed).
  * Tensors of 8-byte elements come first, so that every one is aligned; else they are asked for in the given order.
+ * @param options.sealed the file carries the sha256 of its content (seal.ts)
  * @throws UserError if the disk refuses (full, read-only); RangeError if data and shape disagree
  */
 export const writeSafetensors = async (
-  path: string, tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>> = {},
+  path: string, tensors: readonly TensorToWrite[], metadata: Readonly<Record<string, string>> = {}, { sealed = false }: { readonly sealed?: boolean } = {},
 ): Promise<void> => {
   const ordered = tensors.toSorted((a, b) => BYTES[b.dtype] - BYTES[a.dtype])
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
   try {
     const file = await open(temporary, 'wx')
     try {
-      await file.writeFile(headerOf(ordered, metadata))
-      for (const tensor of ordered) await writeData(file, tensor)
+      const hash = sealed ? createHash('sha256') : undefined
+      const header = headerOf(ordered, sealed ? { [sealName]: sealUnset, ...metadata } : metadata)
+      hash?.update(header)
+      await file.writeFile(header)
+      for (const tensor of ordered) await writeData(file, tensor, hash)
+      if (hash !== undefined) await file.write(hash.digest('hex'), sealAt, 'latin1')
       await file.sync()
     } finally {
       await file.close()
@@ -321,22 +329,23 @@ const headerOf = (tensors: readonly TensorToWrite[], metadata: Readonly<Record<s
   return bytes
 }
 
-const writeData = async (file: FileHandle, { name, dtype, shape, data }: TensorToWrite): Promise<void> => {
+const writeData = async (file: FileHandle, { name, dtype, shape, data }: TensorToWrite, hash: Hash | undefined): Promise<void> => {
   const expected = shape.reduce((product, n) => product * n, 1)
   const source = await data()
   let elements = 0
   for await (const piece of ArrayBuffer.isView(source) ? [source] : source) {
     elements += piece.length
     if (elements > expected) break
-    await writeAll(file, new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength))
+    await writeAll(file, new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength), hash)
   }
   if (elements !== expected)
     throw new RangeError(`tensor "${name}" of ${dtype} [${shape.join(', ')}] got ${elements > expected ? 'more than ' : ''}${Math.min(elements, expected)} of ${expected} elements`)
 }
 
-const writeAll = async (file: FileHandle, bytes: Uint8Array): Promise<void> => {
+const writeAll = async (file: FileHandle, bytes: Uint8Array, hash: Hash | undefined): Promise<void> => {
   for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await file.write(bytes, done, Math.min(READ_BYTES_MAX, bytes.byteLength - done))
+    const { bytesWritten } = await file.write(bytes, done, Math.min(hash === undefined ? READ_BYTES_MAX : SEALED_BYTES_MAX, bytes.byteLength - done))
+    hash?.update(bytes.subarray(done, done + bytesWritten))
     done += bytesWritten
   }
 }

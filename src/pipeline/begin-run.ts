@@ -1,15 +1,15 @@
 /** @file A run begins, or goes on: its checkpoints, factors and queries, the join that was planned, its record. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../base/index.js'
+import { packageRoot, UserError } from '../base/index.js'
 import { openFactors, planJoin, type FactorSet, type JoinKind, type Plan } from '../influence/index.js'
 import type { Log, QueryValue, RunValue } from '../log/index.js'
-import { assertSameSettings, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
+import { assertSameSettings, laterSegments, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext } from './context.js'
 import { homePaths } from './home.js'
-import { dampings, prepareGradients, tokenizeQueries, type PrepareParts, type RunQueryTokens } from './prepare.js'
+import { dampings, prepareGradients, tokenizeQueries, type LaterSet, type PrepareParts, type RunQueryTokens } from './prepare.js'
 import { chooseQueries, listQueries } from './queries.js'
 import { queryCache } from './query-cache.js'
 
@@ -39,7 +39,7 @@ export interface ScoringParts {
 
 /** The settings of a scoring, with a run or without one. */
 export type ScoringSettings = Pick<
-  ScoreSettings, 'home' | 'model' | 'queryModel' | 'factors' | 'join' | 'rank' | 'sharedRank' | 'damping' | 'memory' | 'context' | 'batchTokens' | 'seed'
+  ScoreSettings, 'home' | 'model' | 'queryModel' | 'factors' | 'join' | 'rank' | 'sharedRank' | 'damping' | 'later' | 'memory' | 'context' | 'batchTokens' | 'seed'
 > & Partial<Pick<ScoreSettings, 'stageMemory'>>
 
 /** @throws UserError for whatever does not fit together */
@@ -52,11 +52,27 @@ export const openScoring = async (
   const folder = join(paths.factors, settings.factors)
   const factors = await openFactors(folder, settings.factors, checkpoint.model.layers)
   if (queryCheckpoint !== checkpoint) await openFactors(folder, settings.factors, queryCheckpoint.model.layers) // the shapes must agree there too
+  if (settings.damping.kind === 'segment' && factors.manifest.settings.strategy === 'identity') {
+    throw new UserError(`factor set "${settings.factors}" is of --strategy identity, which knows no curvature: a segment's damping is a function of it`, {
+      fix: 'fit with --strategy ekfac, or give weights alone (TracIn)',
+    })
+  }
+  const later: LaterSet[] = []
+  for (const { name, time } of laterSegments(settings)) later.push({ factors: await openLater(join(paths.factors, name), name, factors), time })
   const queries = tokenizeQueries(values, queryCheckpoint)
   const prepareParts: PrepareParts = {
-    engine, cache: queryCache(paths.queryCache), checkpoint: queryCheckpoint, factors, damping: settings.damping, seed: settings.seed, progress, signal, observer,
+    engine, cache: queryCache(paths.queryCache, { onDamaged: (problem) => progress.log(problem) }), checkpoint: queryCheckpoint, factors, damping: settings.damping, later, seed: settings.seed, progress, signal, observer,
   }
   return { checkpoint, queryCheckpoint, factors, queries, context: contextOf(checkpoint, settings.context), prepareParts }
+}
+
+/** The factors of a later segment, which must be of the same layers. */
+const openLater = async (folder: string, name: string, factors: FactorSet): Promise<FactorSet> => {
+  const set = await openFactors(folder, name, factors.layers)
+  const own = new Set(set.layers.map((layer) => layer.name))
+  const missing = factors.layers.find((layer) => !own.has(layer.name))
+  if (missing === undefined) return set
+  throw new UserError(`factor set "${name}" of --later has no layer ${missing.name}, which "${factors.name}" has`, { fix: 'fit all segments with the same --track' })
 }
 
 /** The rank that a join is given: R or k. */
@@ -79,7 +95,7 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
   const values = chooseQueries(await listQueries(log), settings)
   const parts = await openScoring(settings, values, engine, { progress, signal, observer })
   const { checkpoint, queryCheckpoint, factors, queries, context, prepareParts } = parts
-  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, queries: values })
+  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, later: (prepareParts.later ?? []).map((segment) => ({ factors: segment.factors.name, hash: segment.factors.hash, time: segment.time })), queries: values })
   const begun = { checkpoint, factors, queries, context, prepareParts }
 
   const goOn = async (value: RunValue): Promise<BegunRun> => {

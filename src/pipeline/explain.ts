@@ -11,7 +11,7 @@
 import { UserError } from '../base/index.js'
 import { compileInStages, documentTerms, explainProgram, type ScoreTerms } from '../influence/index.js'
 import type { Log, QueryValue } from '../log/index.js'
-import type { Damping, ExplainSettings, Json, RunRecord, ScoreSettings } from '../settings/index.js'
+import { laterOfRecord, type Damping, type ExplainSettings, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine, Program, TensorData } from '../tensor/index.js'
 import { openScoring, rankOf, type ScoringParts } from './begin-run.js'
 import { silentProgress, type Progress } from './context.js'
@@ -266,7 +266,7 @@ const scoringOf = (run: RunRecord, { home, model, queryModel, stageMemory }: Exp
   const other = run.queryCheckpoint === run.checkpoint ? null : run.queryModel
   return {
     home, model: model ?? run.model, queryModel: queryModel ?? other, factors: run.factors, join: run.join, rank: number('rank'), sharedRank: number('sharedRank'),
-    damping: settings['damping'] as unknown as Damping, context: settings['context'] === null ? null : number('context'), long: settings['long'] as ScoreSettings['long'],
+    damping: settings['damping'] as unknown as Damping, later: laterOfRecord(settings['later']), context: settings['context'] === null ? null : number('context'), long: settings['long'] as ScoreSettings['long'],
     batchTokens: number('batchTokens'), seed: number('seed'), memory: 0, // no join is planned
     stageMemory: stageMemory ?? (typeof settings['stageMemory'] === 'number' ? settings['stageMemory'] : null),
   }

@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { z } from 'zod'
 import { UserError } from '../base/index.js'
-import { readSafetensors, readTensorExact, writeSafetensors } from '../model/index.js'
+import { checkSeal, readSafetensors, readSeal, readTensorExact, writeSafetensors } from '../model/index.js'
 
 const cursorSchema = z.object({
   /** The next chunk of the sample, and how many of its batches are done. */
@@ -23,12 +23,12 @@ export const saveSums = (path: string, sums: Readonly<Record<string, Float64Arra
     { name: cursorTensor, dtype: 'F64', shape: [fields.length], data: () => Float64Array.from(fields, (field) => cursor[field]) },
     // A copy: the engine shares these with its thread.
     ...Object.entries(sums).map(([name, sum]) => ({ name, dtype: 'F64' as const, shape: [sum.length], data: () => Float64Array.from(sum) })),
-  ])
+  ], {}, { sealed: true })
 
 /** Reads saved sums into `sums` (or adds them to an empty record); undefined if nothing was saved. */
 export const readSums = async (path: string, sums: Record<string, Float64Array>): Promise<Cursor | undefined> => {
   if (!(await stat(path).then(() => true, () => false))) return undefined
-  const tensors = await readSafetensors(path)
+  const tensors = await readSafetensors(await asWritten(path))
   const into = Object.keys(sums).length === 0
   for (const [name, info] of tensors) {
     if (name === cursorTensor) continue
@@ -41,4 +41,15 @@ export const readSums = async (path: string, sums: Record<string, Float64Array>)
   if (info === undefined) throw new UserError(`"${path}" does not say how far it is`, { fix: 'delete it: the pass begins again' })
   const values = await readTensorExact(info)
   return cursorSchema.parse(Object.fromEntries(fields.map((field, i) => [field, values[i]])))
+}
+
+/** The path of a file of an unfinished fit, if its content is what was written. @throws UserError naming the file and what differs */
+export const asWritten = async (path: string): Promise<string> => {
+  try {
+    if ((await readSeal(path)) !== undefined) await checkSeal(path) // those of older versions have none
+    return path
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    throw new UserError(error.message, { fix: 'delete the folder of the factor set and fit again', cause: error })
+  }
 }

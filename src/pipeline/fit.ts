@@ -12,7 +12,7 @@ import { mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { seedOf, uniformAt, UserError } from '../base/index.js'
 import {
-  batchTensors, blockBounds, boundBases, compileInStages, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, hashFactors, inputFile, inputName,
+  batchTensors, blockBounds, boundBases, compileInStages, completed, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, inputFile, inputName,
   inputWidth, layerFile, readBasis, readManifest, runsTogether, strategyParts, trackedLayers, writeBasis, writeEigenvalues, writeManifest,
   type Bases, type Basis, type CovarianceShape, type FactorManifest, type Sequence,
 } from '../influence/index.js'
@@ -23,7 +23,7 @@ import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { deadLetter } from './dead-letter.js'
 import { openEngine } from './engine.js'
-import { readSums, saveSums, type Cursor } from './fit-progress.js'
+import { asWritten, readSums, saveSums, type Cursor } from './fit-progress.js'
 import { homePaths } from './home.js'
 import { observedBatch } from './observed-scorer.js'
 import { silentObserver } from './observer.js'
@@ -58,8 +58,10 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   using _lease = log.lease(`factors:${settings.factors}`, `tributary fit --factors ${settings.factors}`)
   const checkpoint = await openCheckpoint(settings.model, settings)
   const tracked = trackedLayers(checkpoint.model, settings.track)
+  const checkpoints = [checkpoint]
+  for (const further of settings.average) checkpoints.push(await openAlike(further, settings, tracked))
   const folder = join(homePaths(settings.home).factors, settings.factors)
-  const { manifest: begun, places } = await begin(folder, settings, checkpoint, tracked, context)
+  const { manifest: begun, places } = await begin(folder, settings, checkpoints, tracked, context)
   let manifest = begun
   const result = (finished: boolean, done: Tally, left: number, notes: readonly string[] = []): WorkResult => ({
     ...done, documentsLeft: left, finished, seconds: (now() - startedMs) / 1000, notes,
@@ -71,16 +73,30 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   await using engine = openEngine(settings)
   const parts = strategyParts[settings.strategy]
   const passes = Number(parts.bases) + Number(parts.eigenvalues)
-  const pass = (program: Program, stage: 'covariances' | 'eigenvalues', inputs: readonly ('real' | 'labels' | 'uniforms')[]): Promise<PassResult> =>
-    accumulate(program, inputs, { stage, folder, places, settings, checkpoint, manifest, context, label: passes === 2 ? `${stage}, pass ${stage === 'covariances' ? 1 : 2} of 2` : stage })
+  const pass: Pass = async (stage, inputs, compile, use) => {
+    const label = passes === 2 ? `${stage}, pass ${stage === 'covariances' ? 1 : 2} of 2` : stage
+    const done: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+    for (const [part, own] of checkpoints.entries()) {
+      const isLast = part + 1 === checkpoints.length
+      await using program = await compile(own)
+      const of = checkpoints.length === 1 ? label : `${label}, checkpoint ${part + 1} of ${checkpoints.length}`
+      const result = await accumulate(program, inputs, { stage, folder, places, settings, checkpoint: own, part, manifest, context, label: of })
+      done.documents += result.documents
+      done.tokens += result.tokens
+      done.deadLetters += result.deadLetters
+      if (result.finished && isLast) await use?.(program, result)
+      if (!result.finished || isLast) return { ...result, ...done }
+    }
+    throw new Error('there is no checkpoint')
+  }
   const labels = settings.empirical ? ('labels' as const) : ('uniforms' as const)
 
   if (manifest.stage === 'covariances') {
     if (parts.bases) {
       context.observer?.quiet('compile')
       const bounds = { empirical: settings.empirical, context: manifest.settings.context }
-      await using program = await compileInStages(engine, checkpoint, tracked, (layers, stage) => covarianceProgram(checkpoint.model, checkpoint.tensors, layers, { ...bounds, stage }))
-      const done = await pass(program, 'covariances', ['real', labels])
+      const done = await pass('covariances', ['real', labels], (own) =>
+        compileInStages(engine, own, tracked, (layers, stage) => covarianceProgram(own.model, own.tensors, layers, { ...bounds, stage })))
       add(total, done)
       if (!done.finished) return result(false, total, done.left)
       manifest = { ...manifest, stage: 'eigenbases', sequences: done.cursor.sequences, tokens: done.cursor.tokens, unusable: done.cursor.unusable }
@@ -95,12 +111,12 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
     await rm(sumsPath(folder, 'covariances'), { force: true })
   }
   if (manifest.stage === 'eigenvalues') {
-    const done = await eigenvalues(engine, folder, manifest, tracked, checkpoint, settings, (program) => pass(program, 'eigenvalues', [labels]))
+    const done = await eigenvalues(engine, folder, manifest, tracked, settings, (compile, use) => pass('eigenvalues', [labels], compile, use))
     add(total, done)
     if (!done.finished) return result(false, total, done.left)
     manifest = { ...manifest, sequences: done.cursor.sequences, tokens: done.cursor.tokens, unusable: done.cursor.unusable }
   }
-  manifest = { ...manifest, stage: 'complete', hash: await hashFactors(folder, manifest) }
+  manifest = await completed(folder, manifest)
   await writeManifest(folder, manifest)
   for (const stage of ['covariances', 'eigenvalues'] as const) await rm(sumsPath(folder, stage), { force: true })
   progress.stop()
@@ -126,17 +142,19 @@ const describe = ({ settings, layers, sequences, tokens, unusable }: FactorManif
 
 /** The manifest to go on with, or a new one, and the places of the sample. */
 const begin = async (
-  folder: string, settings: FitSettings, checkpoint: OpenCheckpoint, tracked: readonly LinearLayer[], { log }: PipelineContext,
+  folder: string, settings: FitSettings, [checkpoint, ...further]: readonly OpenCheckpoint[], tracked: readonly LinearLayer[], { log }: PipelineContext,
 ): Promise<{ readonly manifest: FactorManifest; readonly places: readonly Place[] }> => {
   const topic = (await log.describe()).find((info) => info.topic === 'documents')
   const own: FactorManifest['settings'] = {
     strategy: settings.strategy, empirical: settings.empirical, blocks: settings.blocks, track: settings.track, seed: settings.seed,
     context: contextOf(checkpoint, settings.context), batchTokens: settings.batchTokens, long: settings.long, documents: settings.documents,
     engine: settings.engine, checkpoint: checkpoint.hash,
+    ...(further.length === 0 ? {} : { checkpoints: further.map(({ hash }) => hash) }),
   }
   const known = await readManifest(folder)
   if (known !== undefined) {
-    const differing = (Object.keys(own) as (keyof typeof own)[]).filter((key) => known.settings[key] !== own[key])
+    const keys = [...new Set([...Object.keys(own), ...Object.keys(known.settings)])] as (keyof typeof own)[]
+    const differing = keys.filter((key) => String(known.settings[key]) !== String(own[key]))
     if (differing.length > 0) {
       const lines = differing.map((key) => `  ${key}: ${String(known.settings[key])} then, ${String(own[key])} now`).join('\n')
       throw new UserError(`factors "${settings.factors}" were begun under other settings:\n${lines}`, { fix: 'give the same settings to go on, or another --factors name' })
@@ -147,12 +165,20 @@ const begin = async (
   const places = samplePlaces(topic?.starts ?? [], ends, { count: settings.documents, seed: settings.seed })
   if (places.length === 0 && settings.strategy !== 'identity') throw new UserError('there are no documents to fit on', { fix: 'tributary ingest PATH...' })
   const manifest: FactorManifest = {
-    format: 1, settings: own, model: checkpoint.folder, ends: [...ends], stage: 'covariances', sequences: 0, tokens: 0, unusable: 0, hash: null,
+    format: 1, settings: own, model: checkpoint.folder, ends: [...ends], stage: 'covariances', sequences: 0, tokens: 0, unusable: 0, seals: null, hash: null,
     layers: tracked.map((layer) => ({ name: layer.name, outputs: layer.outputs, inputs: layer.inputs, bias: layer.bias, input: inputName(layer) })),
   }
   await mkdir(folder, { recursive: true })
   await writeManifest(folder, manifest)
   return { manifest, places }
+}
+
+/** Another checkpoint of the same training. @throws UserError if its tracked layers are not the same */
+const openAlike = async (folder: string, settings: FitSettings, tracked: readonly LinearLayer[]): Promise<OpenCheckpoint> => {
+  const checkpoint = await openCheckpoint(folder, settings)
+  const shapes = (layers: readonly LinearLayer[]): string => layers.map(({ name, outputs, inputs, bias }) => `${name} ${outputs}×${inputs}${bias ? '+1' : ''}`).join()
+  if (shapes(trackedLayers(checkpoint.model, settings.track)) === shapes(tracked)) return checkpoint
+  throw new UserError(`checkpoint "${folder}" of --average has other layers than "${settings.model}"`, { fix: 'give checkpoints of one training' })
 }
 
 const sumsPath = (folder: string, stage: 'covariances' | 'eigenvalues'): string => join(folder, `${stage}.partial.safetensors`)
@@ -163,6 +189,12 @@ interface PassResult extends Tally {
   readonly left: number
 }
 
+/** A pass over the sample with each checkpoint in turn, whose sums are one; `use` gets them when they are whole. */
+type Pass = (
+  stage: 'covariances' | 'eigenvalues', inputs: readonly ('real' | 'labels' | 'uniforms')[],
+  compile: (checkpoint: OpenCheckpoint) => Promise<Program>, use?: (program: Program, done: PassResult) => Promise<void>,
+) => Promise<PassResult>
+
 interface PassParts {
   readonly stage: 'covariances' | 'eigenvalues'
   readonly label: string
@@ -170,20 +202,25 @@ interface PassParts {
   readonly places: readonly Place[]
   readonly settings: FitSettings
   readonly checkpoint: OpenCheckpoint
+  /** How many checkpoints came before this one. */
+  readonly part: number
   readonly manifest: FactorManifest
   readonly context: PipelineContext
 }
 
 /** One pass over the sample: the program's sums, from where they were saved to the end or to the signal. */
 const accumulate = async (
-  program: Program, inputs: readonly ('real' | 'labels' | 'uniforms')[], { stage, label, folder, places, settings, checkpoint, manifest, context }: PassParts,
+  program: Program, inputs: readonly ('real' | 'labels' | 'uniforms')[], { stage, label, folder, places, settings, checkpoint, part, manifest, context }: PassParts,
 ): Promise<PassResult> => {
   const { log, progress, signal, now, observer = silentObserver } = context
   observer.ready()
   const path = sumsPath(folder, stage)
   let cursor = (await readSums(path, program.sums)) ?? { chunk: 0, batches: 0, sequences: 0, tokens: 0, unusable: 0 }
   const begun = cursor
-  const doneOf = (): number => Math.min(places.length, cursor.chunk * chunkDocuments)
+  // Chunks are counted on from one checkpoint to the next.
+  const chunks = Math.ceil(places.length / chunkDocuments)
+  const [first, end] = [part * chunks, (part + 1) * chunks]
+  const doneOf = (): number => Math.min(places.length, Math.max(0, cursor.chunk - first) * chunkDocuments)
   let savedMs = now()
   let savingMs = 0
   const save = async (): Promise<void> => {
@@ -198,11 +235,11 @@ const accumulate = async (
   const outcome = (finished: boolean): PassResult => ({
     ...tally, documents: cursor.sequences - begun.sequences, tokens: cursor.tokens - begun.tokens, finished, cursor, left: places.length - doneOf(),
   })
+  if (cursor.chunk >= end && cursor.tokens > 0) return outcome(true)
   progress.start(places.length, `documents (${label})`)
-  const chunks = Math.ceil(places.length / chunkDocuments)
   const prepare = async (chunk: number) => {
     const wasRead = observer.time('read')
-    const records = await readPlaces(log, places.slice(chunk * chunkDocuments, (chunk + 1) * chunkDocuments))
+    const records = await readPlaces(log, places.slice((chunk - first) * chunkDocuments, (chunk - first + 1) * chunkDocuments))
     wasRead()
     const tokenized = observer.time('tokenize')
     const options = { context: manifest.settings.context, long: settings.long, vocabulary: checkpoint.model.vocabulary }
@@ -238,11 +275,11 @@ const accumulate = async (
   }
   // Of a model in stages: batches that go through each stage while it is loaded.
   const together = runsTogether(checkpoint, Math.max(settings.batchTokens, manifest.settings.context))
-  let ahead = cursor.chunk < chunks ? prepare(cursor.chunk) : undefined
-  while (cursor.chunk < chunks && ahead !== undefined) {
+  let ahead = cursor.chunk < end ? prepare(cursor.chunk) : undefined
+  while (cursor.chunk < end && ahead !== undefined) {
     const { rejected, batches, documents } = await ahead
     // Read and tokenized while this chunk is computed.
-    ahead = cursor.chunk + 1 < chunks ? prepare(cursor.chunk + 1) : undefined
+    ahead = cursor.chunk + 1 < end ? prepare(cursor.chunk + 1) : undefined
     ahead?.catch(() => undefined)
     if (cursor.batches === 0) await bury(rejected)
     for (const group of inGroups(batches.slice(cursor.batches), together)) {
@@ -341,30 +378,32 @@ const blockOf = (matrix: Float64Array, width: number, from: number, size: number
 
 /** The second pass, in the bases on disk; writes Λ of every layer when it is complete. */
 const eigenvalues = async (
-  engine: Engine, folder: string, manifest: FactorManifest, tracked: readonly LinearLayer[], checkpoint: OpenCheckpoint, settings: FitSettings,
-  pass: (program: Program) => Promise<PassResult>,
+  engine: Engine, folder: string, manifest: FactorManifest, tracked: readonly LinearLayer[], settings: FitSettings,
+  pass: (compile: (checkpoint: OpenCheckpoint) => Promise<Program>, use: (program: Program, done: PassResult) => Promise<void>) => Promise<PassResult>,
 ): Promise<PassResult> => {
   const inputs = new Map<string, Basis>()
   const outputs = new Map<string, Basis>()
   if (strategyParts[settings.strategy].bases) {
     for (const layer of tracked) {
       const input = inputName(layer)
-      if (!inputs.has(input)) inputs.set(input, await readBasis(inputFile(folder, manifest, input), { width: inputWidth(layer), blocks: settings.blocks }))
-      outputs.set(layer.name, await readBasis(layerFile(folder, manifest, layer.name, 'basis'), { width: layer.outputs, blocks: settings.blocks }))
+      if (!inputs.has(input)) inputs.set(input, await readBasis(await asWritten(inputFile(folder, manifest, input)), { width: inputWidth(layer), blocks: settings.blocks }))
+      outputs.set(layer.name, await readBasis(await asWritten(layerFile(folder, manifest, layer.name, 'basis')), { width: layer.outputs, blocks: settings.blocks }))
     }
   }
   const bases: Bases = { inputs, outputs }
   const bounds = { empirical: settings.empirical, context: manifest.settings.context }
-  await using program = await compileInStages(engine, checkpoint, tracked, (layers, stage) =>
-    eigenvalueProgram(checkpoint.model, checkpoint.tensors, layers, basesOf(bases, layers), { ...bounds, stage }))
-  await program.bind(boundBases(bases))
-  const done = await pass(program)
-  if (!done.finished) return done
-  for (const layer of tracked) {
-    const mean = Float32Array.from(program.sums[`L/${layer.name}`], (sum) => sum / done.cursor.sequences)
-    await writeEigenvalues(layerFile(folder, manifest, layer.name, 'eigenvalues'), mean, [layer.outputs, inputWidth(layer)])
+  const compile = async (own: OpenCheckpoint): Promise<Program> => {
+    const program = await compileInStages(engine, own, tracked, (layers, stage) =>
+      eigenvalueProgram(own.model, own.tensors, layers, basesOf(bases, layers), { ...bounds, stage }))
+    await program.bind(boundBases(bases))
+    return program
   }
-  return done
+  return pass(compile, async (program, { cursor }) => {
+    for (const layer of tracked) {
+      const mean = Float32Array.from(program.sums[`L/${layer.name}`], (sum) => sum / cursor.sequences)
+      await writeEigenvalues(layerFile(folder, manifest, layer.name, 'eigenvalues'), mean, [layer.outputs, inputWidth(layer)])
+    }
+  })
 }
 
 /** Those of some layers. */

@@ -5,7 +5,7 @@
 import { ownTextOf, type OwnScores } from '../analysis/index.js'
 import { UserError } from '../base/index.js'
 import type { QueryValue } from '../log/index.js'
-import { scoreSettings, type Damping, type RunRecord } from '../settings/index.js'
+import { laterOfRecord, scoreSettings, type Damping, type RunRecord } from '../settings/index.js'
 import type { Progress } from './context.js'
 import { prepareScoring, scoreDocuments, type DocumentScore } from './score-documents.js'
 
@@ -17,6 +17,7 @@ export const scoreOwnTexts = async (
     home, threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx', run: run.run, model: run.model, factors: run.factors, join: run.join,
     ...(run.queryModel === run.model ? {} : { queryModel: run.queryModel }),
     ...pick(run, 'rank', 'sharedRank', 'seed', 'context', 'batchTokens', 'stageMemory'), damping: run.settings.damping as unknown as Damping,
+    later: laterOfRecord(run.settings.later),
   })
   const queries = run.queries.map(({ id, prompt, completion, group, task, answer, steps }): QueryValue => ({ id, prompt, completion, group, task, answer, steps, extra: null }))
   await using scoring = await prepareScoring(settings, queries, { progress, signal })

@@ -6,7 +6,7 @@
 import { DeadLetterError, UserError } from '../base/index.js'
 import {
   compileInStages, dampingOf, inputName, inputWidth, lowRankOf, preconditioner, queryGradient, queryProgram, runsTogether, sharedWidths,
-  type Damping, type FactorSet, type JoinKind, type LayerFactors, type QueryGradient, type QueryLayerGradient, type TokenizedQuery,
+  type Damping, type FactorSet, type JoinKind, type LaterFactors, type LayerFactors, type QueryGradient, type QueryLayerGradient, type TokenizedQuery,
 } from '../influence/index.js'
 import type { QueryValue } from '../log/index.js'
 import type { LinearLayer } from '../model/index.js'
@@ -40,11 +40,19 @@ export interface PrepareParts {
   readonly checkpoint: OpenCheckpoint
   readonly factors: FactorSet
   readonly damping: Damping
+  /** The segments of the training that came after that of `factors`, the last one last; absent: none. */
+  readonly later?: readonly LaterSet[]
   readonly seed: number
   readonly progress: Progress
   /** Aborted: gives up between two queries. */
   readonly signal: AbortSignal
   readonly observer?: Observer
+}
+
+/** The factors of a later segment, and the sum of its learning rates. */
+export interface LaterSet {
+  readonly factors: FactorSet
+  readonly time: number
 }
 
 /** A query that was tokenized; `value` is as it was added. */
@@ -136,6 +144,7 @@ const gradientKey = ({ tokens, promptTokens }: TokenizedQuery, { checkpoint, fac
 ]
 const queryKey = (query: TokenizedQuery, { kind, rank }: { readonly kind: string; readonly rank: number }, parts: PrepareParts): CacheKey => [
   ...gradientKey(query, parts), parts.factors.hash, parts.damping, ...(kind === 'dense' ? [] : [rank, parts.seed]),
+  ...(parts.later ?? []).map(({ factors: { hash }, time }) => ({ later: hash, time })),
 ]
 
 const gradientsOf = async (query: RunQueryTokens, parts: PrepareParts): Promise<CachedTensors> =>
@@ -261,15 +270,21 @@ const sharedTensors = async (queries: readonly RunQueryTokens[], k: number, part
 }
 
 /** Every layer with its preconditioner; the next layer's factors are read while this one is worked on. */
-const byLayer = async function* ({ engine, factors, damping }: PrepareParts) {
+const byLayer = async function* ({ engine, factors, damping, later = [] }: PrepareParts) {
   await using precondition = preconditioner(engine, factors.manifest.settings.strategy, damping)
-  let ahead: Promise<LayerFactors> | undefined
+  const load = async (layer: LinearLayer): Promise<{ readonly own: LayerFactors; readonly after: readonly LaterFactors[] }> => {
+    const own = await factors.load(layer)
+    const after: LaterFactors[] = []
+    for (const segment of later) after.push({ factors: await segment.factors.load(layer), time: segment.time })
+    return { own, after }
+  }
+  let ahead: ReturnType<typeof load> | undefined
   for (const [at, layer] of factors.layers.entries()) {
-    const own = await (ahead ?? factors.load(layer))
+    const { own, after } = await (ahead ?? load(layer))
     const next = factors.layers[at + 1]
-    ahead = next === undefined ? undefined : factors.load(next)
+    ahead = next === undefined ? undefined : load(next)
     ahead?.catch(() => undefined)
-    await using preconditioned = precondition.layer(own)
+    await using preconditioned = precondition.layer(own, after)
     yield { layer, preconditioned }
   }
 }

@@ -3,6 +3,7 @@
  * filled in, and everything is checked as there. Neither variables nor run files are looked at.
  */
 import { resolveGlobalSettings, resolveSettings } from './resolve.js'
+import { dampingText } from './segments.js'
 import type { FitSettings, GlobalSettings, IngestSettings, ScoreSettings } from './settings.js'
 
 type Given<Settings, Needed extends keyof Settings> = Pick<Settings, Needed> & Partial<Settings>
@@ -23,7 +24,7 @@ export const fitSettings = (options: FitOptions): FitSettings => resolveSettings
 /** @throws UsageError for a value that is not allowed */
 export const scoreSettings = ({ damping, ...options }: ScoreOptions): ScoreSettings => {
   // As text, in which form the table of settings judges it.
-  const text = damping === undefined ? {} : { damping: damping.kind === 'relative' ? `${damping.factor}x` : String(damping.value) }
+  const text = damping === undefined ? {} : { damping: dampingText(damping) }
   return resolveSettings('score', given({ ...options, ...text }))
 }
 

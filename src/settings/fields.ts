@@ -187,6 +187,10 @@ export const fitFields: Fields<FitSettings> = {
   ...watchedFields,
   model: modelField,
   engine: engineField,
+  average: {
+    kind: kinds.list('folders of checkpoints'), argument: 'DIR', fallback: [], fallbackAbout: 'none',
+    about: 'further checkpoints of the same stretch of training: the factors are the average over these and --model',
+  },
   factors: { kind: kinds.name(), argument: 'NAME', about: 'name of the factor set' },
   documents: {
     kind: kinds.whole({ min: 1 }), argument: 'N', about: 'documents to fit on at most; all if there are fewer',
@@ -240,7 +244,11 @@ export const scoreFields: Fields<ScoreSettings> = {
   },
   damping: {
     kind: kinds.damping(), argument: 'X', fallback: { kind: 'relative', factor: 0.1 }, fallbackAbout: '0.1x',
-    about: "0.1x: a factor on each layer's mean eigenvalue; 1e-8: the same in all layers",
+    about: "0.1x: a factor on each layer's mean eigenvalue; 1e-8: the same in all layers; segment:T: a segment of training (SOURCE)",
+  },
+  later: {
+    kind: kinds.list('names of factor sets, each with =TIME behind it'), argument: 'FACTORS=TIME', fallback: [], fallbackAbout: 'none',
+    about: 'with --damping segment:T, the segments of training that came after, in their order: factor sets and the sums of their learning rates',
   },
   memory: {
     kind: kinds.bytes({ min: 64 * MiB }), argument: 'BYTES', fallback: Math.floor(memoryOfMachine() / 2),

@@ -6,7 +6,7 @@
  * |---|---|
  * | hashes of both checkpoints and of the factors, name of the factors | they are the experiment |
  * | queries: ids and contents, in order | an influence record is one number per query, in this order |
- * | join, rank, sharedRank, damping, seed | they change scores |
+ * | join, rank, sharedRank, damping, later segments (if given), seed | they change scores |
  * | k, rescore | tables of another k cannot be merged; final scores differ |
  * | long, context | they say what is scored of a document |
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
@@ -30,6 +30,8 @@ export interface RunFacts {
   readonly queryCheckpoint: string
   /** Hash of the factor set. */
   readonly factorsHash: string
+  /** The later segments of the training, if any. */
+  readonly later?: readonly { readonly factors: string; readonly hash: string; readonly time: number }[]
   /** The queries chosen, in the run's order. */
   readonly queries: readonly QueryValue[]
 }
@@ -57,6 +59,7 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     rank: settings.rank,
     sharedRank: settings.sharedRank,
     damping: { ...settings.damping },
+    ...(facts.later === undefined || facts.later.length === 0 ? {} : { later: facts.later.map((segment) => ({ ...segment })) }),
     k: settings.k,
     rescore: settings.rescore,
     long: settings.long,

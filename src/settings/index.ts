@@ -19,6 +19,7 @@ export {
 export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunFacts } from './identity.js'
 export { formatBytes, parseAddress, parseBytes, type Damping, type Kind } from './kinds.js'
 export { replaySettings } from './replay.js'
+export { dampingText, laterOfRecord, laterSegments, type LaterSegment } from './segments.js'
 export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
 export { kafkaAccess, type KafkaAccess } from './kafka-access.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'

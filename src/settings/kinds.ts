@@ -181,25 +181,27 @@ export const formatBytes = (value: number): string => {
 
 /**
  * λ of docs/method.md §3.4. `relative`: λ = factor · mean(Λ), for each layer its own. `absolute`: the same λ in every
- * layer.
+ * layer. `segment`: that of a segment of training, over which the learning rates sum to `time` (influence/segments.ts).
  */
 export type Damping =
   | { readonly kind: 'relative'; readonly factor: number }
   | { readonly kind: 'absolute'; readonly value: number }
+  | { readonly kind: 'segment'; readonly time: number }
 
-/** "0.1x" is relative, "1e-8" absolute. */
+/** "0.1x" is relative, "1e-8" absolute, "segment:0.6" a segment of training. */
 export const damping = (): Kind<Damping> => ({
-  allowed: 'a positive number followed by x, a factor on the mean of each layer\'s eigenvalues (0.1x), or a positive number alone, the same for all layers (1e-8)',
+  allowed: 'a positive number followed by x, a factor on the mean of each layer\'s eigenvalues (0.1x), a positive number alone, the same for all layers (1e-8), or segment: and the sum of a segment\'s learning rates (segment:0.6)',
   schema: z
-    .union([z.number(), z.string().regex(/^\s*(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*x?\s*$/i)])
+    .union([z.number(), z.string().regex(/^\s*(segment:\s*(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*x?)\s*$/i)])
     .transform((value): Damping => {
       const given = String(value).trim().toLowerCase()
+      if (given.startsWith('segment:')) return { kind: 'segment', time: Number(given.slice('segment:'.length)) }
       return given.endsWith('x')
         ? { kind: 'relative', factor: Number(given.slice(0, -1)) }
         : { kind: 'absolute', value: Number(given) }
     })
     .refine((value) => {
-      const number = value.kind === 'relative' ? value.factor : value.value
+      const number = value.kind === 'relative' ? value.factor : value.kind === 'segment' ? value.time : value.value
       return number > 0 && Number.isFinite(number)
     }),
   parse: (given) => given,

@@ -4,6 +4,7 @@ import type { Damping } from './kinds.js'
 import { resolveSettings, type Given } from './resolve.js'
 import { nearest } from './run-file.js'
 import type { RunRecord } from './run-record.js'
+import { dampingText, laterOfRecord } from './segments.js'
 import type { ScoreSettings } from './settings.js'
 import { UsageError } from './usage-error.js'
 
@@ -26,6 +27,7 @@ export const replaySettings = (old: RunRecord, { run, set, given }: { readonly r
     ...(old.queryModel === old.model ? {} : { queryModel: old.queryModel }),
     queries: old.queries.map(({ id }) => id),
     damping: dampingText(old.settings.damping as unknown as Damping),
+    later: laterOfRecord(old.settings.later),
   }
   for (const key of inherited) if (old.settings[key] !== undefined && old.settings[key] !== null) flags[key] = old.settings[key]
   for (const [key, value] of Object.entries(given.flags)) if (value !== undefined) flags[key] = value
@@ -44,5 +46,3 @@ export const replaySettings = (old: RunRecord, { run, set, given }: { readonly r
   }
   return resolveSettings('score', { flags: { ...flags, run }, env: given.env })
 }
-
-const dampingText = (damping: Damping): string => (damping.kind === 'relative' ? `${damping.factor}x` : String(damping.value))

@@ -74,6 +74,8 @@ export interface FitSettings extends GlobalSettings, WatchedSettings {
   readonly engine: EngineName
   /** The checkpoint's folder. */
   readonly model: string
+  /** Further checkpoints of the same stretch of training: the factors are the average over these and `model`. */
+  readonly average: readonly string[]
   /** The name of the factor set, kept under home/factors/NAME. */
   readonly factors: string
   /** At most so many documents are used; all if there are fewer. */
@@ -116,6 +118,8 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   /** k of the shared join: the width of both bases. */
   readonly sharedRank: number
   readonly damping: Damping
+  /** Segments of the training that came after that of `factors`, `FACTORS=TIME`, the last one last. */
+  readonly later: readonly string[]
   /** Bytes that queries, factors and batches may take together. */
   readonly memory: number
   /** Rows of every table. */

@@ -63,6 +63,87 @@ for (const strategy of ['ekfac', 'kfac', 'diagonal', 'identity'] as const) {
   }
 }
 
+/** exp(−t H) g by Taylor's series, with a step so small that a few terms are exact: no eigenvalues. H is a matrix over vec(G). */
+const decayed = (H: PlainTensor, t: number, g: PlainTensor, integral = false): PlainTensor => {
+  // d/dt of (g, ∫ g): 4096 steps of Runge and Kutta's fourth order.
+  const steps = 4096
+  const h = t / steps
+  let [y, sum] = [g, ops.scale(g, 0)]
+  for (let n = 0; n < steps; n++) {
+    const slope = (x: PlainTensor): PlainTensor => ops.scale(ops.matmul(H, x), -1)
+    const k1 = slope(y)
+    const k2 = slope(ops.add(y, ops.scale(k1, h / 2)))
+    const k3 = slope(ops.add(y, ops.scale(k2, h / 2)))
+    const k4 = slope(ops.add(y, ops.scale(k3, h)))
+    const next = ops.add(y, ops.scale(ops.add(ops.add(k1, k4), ops.scale(ops.add(k2, k3), 2)), h / 6))
+    // Simpson's rule for ∫ exp(−s H) g ds = (1 − exp(−t H)) H⁻¹ g
+    const middle = ops.add(ops.scale(ops.add(y, next), 0.5), ops.scale(ops.sub(slope(y), slope(next)), h / 8))
+    sum = ops.add(sum, ops.scale(ops.add(ops.add(y, next), ops.scale(middle, 4)), h / 6))
+    y = next
+  }
+  return integral ? sum : y
+}
+
+/** The curvature of a layer as one matrix over vec(G), row-major: (Q_S ⊗ Q_A) diag(Λ) (Q_S ⊗ Q_A)ᵀ. */
+const curvatureOf = ({ inputs, outputs, eigenvalues }: LayerFactors, rows: number, columns: number): PlainTensor => {
+  const [S, A] = [matrixOf(outputs, rows), matrixOf(inputs, columns)]
+  const size = rows * columns
+  const Q = plainTensor(Array.from({ length: size * size }, (_, n) => {
+    const [at, of] = [Math.floor(n / size), n % size]
+    return S.data[Math.floor(at / columns) * rows + Math.floor(of / columns)] * A.data[(at % columns) * columns + (of % columns)]
+  }), [size, size])
+  return ops.matmul(ops.mul(Q, plainTensor(eigenvalues, [size])), Q, { transB: true })
+}
+
+for (const [strategy, blocks] of [['ekfac', 1], ['ekfac', 2], ['diagonal', 1]] as const) {
+  test(`segments of a training (${strategy}, ${blocks} blocks): the query goes back through the later ones, as its equation says`, async () => {
+    const small = layerOf(4, 3)
+    const [rows, columns] = [4, 4]
+    const few = madeQueries(small, [5, 1, 9])
+    const [first, second, third] = await Promise.all([1, 11, 21].map((seed) => madeFactors(small, { strategy, blocks, seed })))
+    // Some directions settle within the segment, some hardly move; one has no curvature at all.
+    first.eigenvalues[5] = 0
+    const scale = 1 / Math.max(...first.eigenvalues)
+    const times = [6 * scale, 1.5 * scale, 0.4 * scale]
+    const [H1, H2, H3] = [first, second, third].map((factors) => curvatureOf(factors, rows, columns))
+    await using all = preconditioner(engine, strategy, { kind: 'segment', time: times[0] })
+    await using own = all.layer(first, [{ factors: second, time: times[1] }, { factors: third, time: times[2] }])
+    assert.equal(own.damping, 0)
+    const dense = await own.dense(few)
+    const lowRank = await own.lowRank(few, { rank: 100, seed: 3 })
+    const shared = await own.shared(few, { width: 100, seed: 3 })
+    await using last = all.layer(first)
+    const alone = await last.dense(few)
+    for (const [q, { tokens, delta, input }] of few.entries()) {
+      const G = ops.matmul(plainTensor(delta, [tokens, rows]), plainTensor(input, [tokens, columns]), { transA: true })
+      const g = ops.reshape(G, [rows * columns, 1])
+      const wanted = decayed(H1, times[0], decayed(H2, times[1], decayed(H3, times[2], g)), true).data
+      assertNear(dense[q], wanted, 2e-5, `dense, query ${q}`)
+      assertNear(ops.matmul(plainTensor(lowRank[q].u, [rows, lowRank[q].u.length / rows]), plainTensor(lowRank[q].v, [columns, lowRank[q].v.length / columns]), { transB: true }).data, wanted, 1e-3, `low-rank, query ${q}`)
+      const C = plainTensor(shared.c.subarray(q * 16, (q + 1) * 16), [4, 4])
+      assertNear(ops.matmul(ops.matmul(plainTensor(shared.p, [4, 4]), C), plainTensor(shared.r, [4, 4]), { transB: true }).data, wanted, 1e-3, `shared, query ${q}`)
+      assertNear(alone[q], decayed(H1, times[0], g, true).data, 2e-5, `no later segment, query ${q}`)
+    }
+  })
+}
+
+test('a segment of much time is the inverse without damping, one of little time is a step along the gradient', async () => {
+  const factors = await madeFactors(layer)
+  const least = Math.min(...factors.eigenvalues)
+  assert.ok(least > 0)
+  const most = Math.max(...factors.eigenvalues)
+  await using(factors, async (settled) => {
+    const dense = await settled.dense(queries)
+    for (const [q, query] of queries.entries()) assertNear(dense[q], preconditionedBy(factors, 'ekfac', { kind: 'absolute', value: 0 }, query).data, 1e-4, `query ${q}`)
+  }, { damping: { kind: 'segment', time: 40 / least } })
+  const time = 1e-7 / most
+  await using(factors, async (begun) => {
+    const dense = await begun.dense(queries)
+    for (const [q, { tokens, delta, input }] of queries.entries())
+      assertNear(dense[q], ops.scale(ops.matmul(plainTensor(delta, [tokens, O]), plainTensor(input, [tokens, I]), { transA: true }), time).data, 1e-5, `query ${q}`)
+  }, { damping: { kind: 'segment', time } })
+})
+
 test('low-rank is the best of its rank in the metric of the gradients', async (t) => {
   const large = layerOf(64, 47)
   const factors = await madeFactors(large, { decay: 0.08 })

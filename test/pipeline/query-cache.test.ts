@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { UserError } from '../../src/base/index.js'
@@ -34,6 +34,32 @@ describe('the query cache', () => {
     }
     await cache.write('gradients', key, { x: Float32Array.of(1, 2, 3) })
     assert.ok((await cache.find('gradients', key)) !== undefined)
+  })
+
+  test('one flipped bit, or a file without a hash, is told, removed and made again', async () => {
+    const folder = temporary()
+    const entry = { x: Float32Array.of(1, 2, 3), y: new Float32Array(3_000_000).fill(0.5) } // more than is hashed at a time
+    await queryCache(folder).write('dense', key, entry)
+    const [name] = readdirSync(join(folder, 'dense'))
+    const path = join(folder, 'dense', name)
+    const whole = readFileSync(path)
+    const flipped = (at: number): Buffer => Buffer.from(whole.map((byte, i) => (i === at ? byte ^ 1 : byte)))
+    const headerEnd = 8 + Number(whole.readBigUInt64LE(0))
+    for (const damaged of [flipped(60), flipped(headerEnd), flipped(headerEnd + 6_000_000), flipped(whole.length - 1), Buffer.from(whole.toString('latin1').replace('"sha256"', '"sha255"'), 'latin1')]) {
+      const problems: string[] = []
+      const cache = queryCache(folder, { onDamaged: (problem) => problems.push(problem) })
+      assert.ok((await cache.find('dense', key)) !== undefined)
+      writeFileSync(path, damaged)
+      assert.equal(await cache.find('dense', key), undefined, 'seen though the file was whole before')
+      assert.equal(existsSync(path), false)
+      writeFileSync(path, damaged)
+      assert.equal(await queryCache(folder).find('dense', key), undefined)
+      assert.match(problems.join(), /\.safetensors" .*sha256.*: it is made again$/)
+      await cache.write('dense', key, entry)
+      const found = await cache.find('dense', key)
+      assert.deepEqual(await found?.read('x', 3), entry.x)
+      assert.deepEqual(readFileSync(path), whole)
+    }
   })
 
   test('what killed writers left is removed once it is a day old, younger may be in the making', async () => {
