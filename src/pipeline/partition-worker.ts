@@ -35,6 +35,8 @@ export interface ScoreParts {
   readonly queries: readonly string[]
   readonly k: number
   readonly scorer: Scorer
+  /** Batches that it is given together; 1 if absent. */
+  readonly together?: number
   readonly tokenizer: Tokenizer
   readonly options: PieceOptions
   /** Whether a document is in the run; absent: all are. Those that are not are passed over. */
@@ -96,7 +98,7 @@ export interface PartitionWorker {
 
 /** One partition: its state, its position, and what waits to be committed. */
 export const partitionWorker = async (assignment: Assignment, parts: ScoreParts): Promise<PartitionWorker> => {
-  const { log, run, queries, k, tokenizer, options, wanted, bounds, scorer, signal, now, commitEveryMs, observer = silentObserver } = parts
+  const { log, run, queries, k, tokenizer, options, wanted, bounds, scorer, together, signal, now, commitEveryMs, observer = silentObserver } = parts
   const { partition, lost } = assignment
   observer.assigned(partition)
   const wasRestored = observer.time('restore')
@@ -233,7 +235,7 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
       let outcomes = begun?.outcomes ?? 0
       position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
       meanwhile()
-      const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes }))
+      const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes, together }))
       for await (const outcome of pulled(results, ends)) {
         lost.throwIfAborted()
         outcomes++
