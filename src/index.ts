@@ -29,7 +29,7 @@ export {
 // Settings: the defaults of the command line, filled in and checked.
 export {
   fitSettings, formatBytes, globalSettings, ingestSettings, kafkaAccess, parseBytes, replaySettings, resolveSettings, scoreSettings, UsageError,
-  type Accuracy, type Damping, type FitOptions, type FitSettings, type GlobalSettings, type IngestOptions, type IngestSettings, type JoinChoice,
+  type Accuracy, type Damping, type DeviceChoice, type FitOptions, type FitSettings, type GlobalSettings, type IngestOptions, type IngestSettings, type JoinChoice,
   type Json, type KafkaAccess, type KafkaSettings, type Long, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type SaslMechanism, type ScoresFormat, type Strategy,
 } from './settings/index.js'
 
@@ -111,6 +111,6 @@ export {
 // Tensors: operations, the tape, engines, linear algebra.
 export {
   eigh, eighAll, onnxEngine, plainOps, sampleLabels, tape,
-  type Engine, type InputSpec, type OnnxEngineOptions, type Ops, type PlainTensor, type Program, type ProgramSpec, type StoredTensor, type Tape,
+  type Device, type Engine, type InputSpec, type OnnxEngineOptions, type Ops, type PlainTensor, type Precision, type Program, type ProgramSpec, type StoredTensor, type Tape,
   type TensorData, type Variable,
 } from './tensor/index.js'

@@ -18,8 +18,8 @@ export const blockBounds = (width: number, count: number): readonly { readonly f
   })
 
 /** A basis as inputs of a program, named `name.0`, `name.1`, ...; and its tensors. */
-export const basisInputs = (name: string, basis: Basis): Readonly<Record<string, InputSpec>> =>
-  Object.fromEntries(basis.blocks.map(({ size }, b) => [`${name}.${b}`, { type: 'float32', shape: [size, size] }]))
+export const basisInputs = (name: string, basis: Basis, { fixed = false } = {}): Readonly<Record<string, InputSpec>> =>
+  Object.fromEntries(basis.blocks.map(({ size }, b) => [`${name}.${b}`, { type: 'float32', shape: [size, size], fixed }]))
 
 export const basisTensors = (name: string, basis: Basis): Readonly<Record<string, TensorData>> =>
   Object.fromEntries(

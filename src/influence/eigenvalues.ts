@@ -36,8 +36,8 @@ export const eigenvalueProgram = (
   name: 'corrected eigenvalues',
   inputs: {
     ...stageInputs(model, fitInputs(empirical), stage),
-    ...Object.assign({}, ...[...inputs].map(([name, basis]) => basisInputs(`QA/${name}`, basis))),
-    ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis))),
+    ...Object.assign({}, ...[...inputs].map(([name, basis]) => basisInputs(`QA/${name}`, basis, { fixed: true }))),
+    ...Object.assign({}, ...[...outputs].map(([name, basis]) => basisInputs(`QS/${name}`, basis, { fixed: true }))),
   },
   weights,
   tokensMax: context,

@@ -42,7 +42,7 @@ const manifestSchema = z.object({
     context: z.int().positive(),
     batchTokens: z.int().positive(),
     /** Absent in factors that were begun when there was one. */
-    engine: z.enum(['onnx', 'tfjs']).default('onnx'),
+    engine: z.enum(['onnx', 'onnx/cuda', 'onnx/webgpu', 'tfjs']).default('onnx'),
     long: z.enum(['split', 'truncate']),
     documents: z.int().positive(),
     checkpoint: z.string(),

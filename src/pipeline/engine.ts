@@ -1,18 +1,43 @@
-/** @file The engine that settings ask for. */
-import type { EngineName, GlobalSettings } from '../settings/index.js'
-import { onnxEngine, tfjsEngine, type Engine } from '../tensor/index.js'
+/** @file The engine that settings ask for, and the device it computes on. */
+import { UserError } from '../base/index.js'
+import type { DeviceChoice, EngineName, GlobalSettings } from '../settings/index.js'
+import { chooseDevice, onnxEngine, tfjsEngine, type Engine } from '../tensor/index.js'
 
 export interface EngineChoice extends Pick<GlobalSettings, 'threads'> {
   readonly engine: EngineName
+  readonly device: DeviceChoice
 }
 
-const engines: Readonly<Record<EngineName, (choice: EngineChoice) => Engine>> = {
-  onnx: ({ threads }) => onnxEngine({ threads: threads ?? undefined }),
-  tfjs: ({ threads }) => tfjsEngine({ threads: threads ?? undefined }),
+/** An engine that can be opened here. */
+export interface ChosenEngine {
+  /** The device that was decided on; settings are recorded with it. */
+  readonly device: DeviceChoice
+  /** A line for the user, where the choice is no matter of course. */
+  readonly note: string | undefined
+  /** Dispose of it when done. */
+  open(): Engine
 }
 
-/**
- * Dispose of it when done.
- * @throws UserError if a package is missing that the engine needs
- */
-export const openEngine = (choice: EngineChoice): Engine => engines[choice.engine](choice)
+/** @throws UserError, before any work, if a package is missing that the engine needs, or the device is not usable here */
+export const chooseEngine = async ({ engine, device, threads }: EngineChoice): Promise<ChosenEngine> => {
+  if (engine === 'tfjs') {
+    if (device !== 'auto')
+      throw new UserError(`--device ${device} goes with --engine onnx: TensorFlow.js computes where its installed package does`, {
+        fix: 'leave --device out: @tensorflow/tfjs-node-gpu computes on a CUDA GPU, the other packages on the CPU',
+      })
+    return { device, note: undefined, open: () => tfjsEngine({ threads: threads ?? undefined }) }
+  }
+  const chosen = await chooseDevice(device)
+  return {
+    device: chosen.device,
+    note: chosen.note,
+    open: () => onnxEngine({ threads: threads ?? undefined, device: chosen.device }),
+  }
+}
+
+/** Chooses, tells and opens. @throws UserError as `chooseEngine` */
+export const openEngine = async (choice: EngineChoice, { log }: { readonly log: (line: string) => void }): Promise<Engine> => {
+  const chosen = await chooseEngine(choice)
+  if (chosen.note !== undefined) log(chosen.note)
+  return chosen.open()
+}

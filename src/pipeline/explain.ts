@@ -11,7 +11,7 @@
 import { UserError } from '../base/index.js'
 import { compileInStages, documentTerms, explainProgram, type ScoreTerms } from '../influence/index.js'
 import type { Log, QueryValue } from '../log/index.js'
-import { laterOfRecord, type Damping, type ExplainSettings, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
+import { engineOfIdentity, laterOfRecord, type Damping, type ExplainSettings, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine, Program, TensorData } from '../tensor/index.js'
 import { openScoring, rankOf, type ScoringParts } from './begin-run.js'
 import { silentProgress, type Progress } from './context.js'
@@ -71,7 +71,7 @@ export interface Explainer extends AsyncDisposable {
 }
 
 /** Where checkpoints are, if not where the run's record says; the rest is the run's. */
-export type ExplainerSettings = Pick<ExplainSettings, 'home' | 'threads' | 'model' | 'queryModel'> & Partial<Pick<ExplainSettings, 'stageMemory'>>
+export type ExplainerSettings = Pick<ExplainSettings, 'home' | 'threads' | 'model' | 'queryModel'> & Partial<Pick<ExplainSettings, 'device' | 'stageMemory'>>
 
 interface ExplainOptions {
   readonly progress?: Progress
@@ -100,7 +100,8 @@ export const explain = async (log: Log, settings: ExplainSettings, options: Expl
 export const openExplainer = async (log: Log, run: RunRecord, settings: ExplainerSettings, options: ExplainOptions = {}): Promise<Explainer> => {
   const parts = partsOf(run)
   if (parts !== undefined) return openSum(log, run, parts, settings, options)
-  const engine = openEngine({ threads: settings.threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx' })
+  const { engine: name } = engineOfIdentity(run.settings.engine)
+  const engine = await openEngine({ threads: settings.threads, engine: name, device: settings.device ?? 'auto' }, options.progress ?? silentProgress)
   try {
     return await openOne(log, run, settings, engine, options)
   } catch (error) {

@@ -17,12 +17,12 @@ import {
   type Bases, type Basis, type CovarianceShape, type FactorManifest, type Sequence,
 } from '../influence/index.js'
 import { removeUnfinished, type LinearLayer } from '../model/index.js'
-import type { FitSettings } from '../settings/index.js'
+import { engineIdentity, flagsOfEngine, type FitSettings } from '../settings/index.js'
 import { eighAll, NotFiniteError, type Engine, type Program } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { deadLetter } from './dead-letter.js'
-import { openEngine } from './engine.js'
+import { chooseEngine } from './engine.js'
 import { asWritten, readSums, saveSums, type Cursor } from './fit-progress.js'
 import { homePaths } from './home.js'
 import { observedBatch } from './observed-scorer.js'
@@ -52,10 +52,12 @@ const chunkDocuments = 512
 const savingShareMax = 0.05
 
 /** @throws UserError for a checkpoint, a topic or a factor set that the fit cannot work with */
-export const fit = async (settings: FitSettings, context: PipelineContext): Promise<WorkResult> => {
+export const fit = async (given: FitSettings, context: PipelineContext): Promise<WorkResult> => {
   const { log, progress, signal, now } = context
   const startedMs = now()
-  using _lease = log.lease(`factors:${settings.factors}`, `tributary fit --factors ${settings.factors}`)
+  using _lease = log.lease(`factors:${given.factors}`, `tributary fit --factors ${given.factors}`)
+  const { device, note, open } = await chooseEngine(given)
+  const settings: FitSettings = { ...given, device }
   const checkpoint = await openCheckpoint(settings.model, settings)
   const tracked = trackedLayers(checkpoint.model, settings.track)
   const checkpoints = [checkpoint]
@@ -70,7 +72,8 @@ export const fit = async (settings: FitSettings, context: PipelineContext): Prom
   for (const part of ['.', 'inputs', 'layers']) await removeUnfinished(join(folder, part), { olderThanMs: 0 })
   if (manifest.stage === 'complete') return result(true, total, 0, [`factors "${settings.factors}" are complete: ${describe(manifest)}`])
 
-  await using engine = openEngine(settings)
+  if (note !== undefined) progress.log(note)
+  await using engine = open()
   const parts = strategyParts[settings.strategy]
   const passes = Number(parts.bases) + Number(parts.eigenvalues)
   const pass: Pass = async (stage, inputs, compile, use) => {
@@ -148,7 +151,7 @@ const begin = async (
   const own: FactorManifest['settings'] = {
     strategy: settings.strategy, empirical: settings.empirical, blocks: settings.blocks, track: settings.track, seed: settings.seed,
     context: contextOf(checkpoint, settings.context), batchTokens: settings.batchTokens, long: settings.long, documents: settings.documents,
-    engine: settings.engine, checkpoint: checkpoint.hash,
+    engine: engineIdentity(settings.engine, settings.device), checkpoint: checkpoint.hash,
     ...(further.length === 0 ? {} : { checkpoints: further.map(({ hash }) => hash) }),
   }
   const known = await readManifest(folder)
@@ -157,7 +160,7 @@ const begin = async (
     const differing = keys.filter((key) => String(known.settings[key]) !== String(own[key]))
     if (differing.length > 0) {
       const lines = differing.map((key) => `  ${key}: ${String(known.settings[key])} then, ${String(own[key])} now`).join('\n')
-      throw new UserError(`factors "${settings.factors}" were begun under other settings:\n${lines}`, { fix: 'give the same settings to go on, or another --factors name' })
+      throw new UserError(`factors "${settings.factors}" were begun under other settings:\n${lines}`, { fix: `give the same settings${flagsOfEngine(known.settings.engine, own.engine)} to go on, or another --factors name` })
     }
     return { manifest: known, places: samplePlaces(topic?.starts ?? [], known.ends, { count: settings.documents, seed: settings.seed }) }
   }

@@ -5,7 +5,7 @@
 import { ownTextOf, type OwnScores } from '../analysis/index.js'
 import { UserError } from '../base/index.js'
 import type { QueryValue } from '../log/index.js'
-import { laterOfRecord, scoreSettings, type Damping, type RunRecord } from '../settings/index.js'
+import { engineOfIdentity, laterOfRecord, scoreSettings, type Damping, type RunRecord } from '../settings/index.js'
 import type { Progress } from './context.js'
 import { prepareScoring, scoreDocuments, type DocumentScore } from './score-documents.js'
 
@@ -14,7 +14,7 @@ export const scoreOwnTexts = async (
   run: RunRecord, { home, threads, progress, signal }: { readonly home: string; readonly threads: number | null; readonly progress: Progress; readonly signal: AbortSignal },
 ): Promise<OwnScores> => {
   const settings = scoreSettings({
-    home, threads, engine: run.settings['engine'] === 'tfjs' ? 'tfjs' : 'onnx', run: run.run, model: run.model, factors: run.factors, join: run.join,
+    home, threads, engine: engineOfIdentity(run.settings.engine).engine, run: run.run, model: run.model, factors: run.factors, join: run.join,
     ...(run.queryModel === run.model ? {} : { queryModel: run.queryModel }),
     ...pick(run, 'rank', 'sharedRank', 'seed', 'context', 'batchTokens', 'stageMemory'), damping: run.settings.damping as unknown as Damping,
     later: laterOfRecord(run.settings.later),

@@ -65,12 +65,12 @@ export interface PreparedScoring extends AsyncDisposable {
  * @throws UserError for whatever does not fit together
  */
 export const prepareScoring = async (
-  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'engine' | 'long'>,
+  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'engine' | 'device' | 'long'>,
   queries: readonly QueryValue[],
   { progress = silentProgress, signal = new AbortController().signal }: { readonly progress?: Progress; readonly signal?: AbortSignal } = {},
 ): Promise<PreparedScoring> => {
   if (queries.length === 0) throw new RangeError('there is no query to score against')
-  const engine = openEngine(settings)
+  const engine = await openEngine(settings, progress)
   try {
     const parts = await openScoring(settings, queries, engine, { progress, signal })
     const { chosen, reason } = planScoring(parts, settings)

@@ -6,7 +6,7 @@ import { runId, UserError } from '../base/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import { beginRun, type BegunRun } from './begin-run.js'
 import type { PipelineContext, WorkResult } from './context.js'
-import { openEngine } from './engine.js'
+import { chooseEngine } from './engine.js'
 import { ownership, type Ownership } from './ownership.js'
 import { finalise, isFinal, type RescoreParts } from './rescore.js'
 import { scorePartitions, type PassResult } from './score-partitions.js'
@@ -28,17 +28,20 @@ export const steps: Pipeline = {
 }
 
 /** @throws UserError for whatever does not fit together, before any document is scored */
-export const score = async (settings: ScoreSettings, context: PipelineContext): Promise<WorkResult> => {
+export const score = async (given: ScoreSettings, context: PipelineContext): Promise<WorkResult> => {
   const { log, progress, signal, now } = context
   const startedMs = now()
-  const run = runId(settings.run)
+  const run = runId(given.run)
   const release = new AbortController()
   try {
     const owned = ownership(log.assignments(run, { signal: release.signal }))
     // Whoever may not work on this run is told before the long preparations; on a cluster partitions may come later.
     await owned.changed({ signal, msMax: 1_000 })
     owned.current()
-    await using engine = openEngine(settings)
+    const { device, note, open } = await chooseEngine(given)
+    const settings: ScoreSettings = { ...given, device }
+    if (note !== undefined) progress.log(note)
+    await using engine = open()
     const begun = await beginRun(settings, engine, context)
     if (!begun.goesOn) progress.log(`join ${begun.record.joinReason}`)
     const notes: string[] = begun.goesOn ? [`run "${run}" goes on; join ${begun.record.join}`] : [`join ${begun.record.joinReason}`]

@@ -137,6 +137,10 @@ const engineField = {
   kind: kinds.choice('onnx', 'tfjs'), argument: 'NAME', fallback: 'onnx' as const,
   about: 'what computes: onnx (ONNX Runtime), or tfjs (TensorFlow.js, installed beside tributary)',
 }
+const deviceField = {
+  kind: kinds.choice('auto', 'cpu', 'cuda', 'webgpu'), argument: 'NAME', fallback: 'auto' as const,
+  about: 'where onnx computes: cuda or webgpu on a GPU, or cpu; auto: the first of these that works',
+}
 const seedField = {
   kind: kinds.whole({ min: 0, max: 0xffffffff }), argument: 'N', fallback: 0,
   about: 'seed of everything left to chance',
@@ -187,6 +191,7 @@ export const fitFields: Fields<FitSettings> = {
   ...watchedFields,
   model: modelField,
   engine: engineField,
+  device: deviceField,
   average: {
     kind: kinds.list('folders of checkpoints'), argument: 'DIR', fallback: [], fallbackAbout: 'none',
     about: 'further checkpoints of the same stretch of training: the factors are the average over these and --model',
@@ -223,6 +228,7 @@ export const scoreFields: Fields<ScoreSettings> = {
   run: runField,
   model: modelField,
   engine: engineField,
+  device: deviceField,
   checkpoints: {
     kind: kinds.list('folders of checkpoints, each with =WEIGHT behind it or not'), argument: 'DIR=WEIGHT', fallback: [], fallbackAbout: 'none',
     about: 'further checkpoints of the same training: a run for each (NAME.1, ...), --model the last, and their weighted sum as the run',
@@ -319,6 +325,7 @@ export const topkFields: Fields<TopkSettings> = {
 export const explainFields: Fields<ExplainSettings> = {
   ...globalFields,
   run: runField,
+  device: deviceField,
   query: { kind: kinds.text('the id of a query'), argument: 'ID', file: false, about: 'the query of the run whose score is explained' },
   document: { kind: kinds.text('the id of a document'), argument: 'ID', file: false, about: 'the document' },
   source: { kind: kinds.text(), argument: 'NAME', fallback: null, fallbackAbout: 'whichever has it', file: false, about: 'its source, where several have a document of this id' },

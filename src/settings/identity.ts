@@ -10,8 +10,8 @@
  * | k, rescore | tables of another k cannot be merged; final scores differ |
  * | long, context | they say what is scored of a document |
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
- * | engine | engines agree to a tolerance, not to the bit |
  * | batchTokens, stageMemory (if given) | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
+ * | engine, with its device if not the CPU | engines agree to a tolerance, not to the bit |
  *
  * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
  * commitEveryMs, follow, serve, json, quiet, listen, logLevel, logFormat.
@@ -20,7 +20,7 @@ import { createHash } from 'node:crypto'
 import { UserError } from '../base/index.js'
 import type { QueryValue } from '../log/topics.js'
 import type { Json } from './run-record.js'
-import type { ScoreSettings } from './settings.js'
+import type { DeviceChoice, EngineName, ScoreSettings } from './settings.js'
 
 /** What the settings came to: contents, not paths. */
 export interface RunFacts {
@@ -34,6 +34,21 @@ export interface RunFacts {
   readonly later?: readonly { readonly factors: string; readonly hash: string; readonly time: number }[]
   /** The queries chosen, in the run's order. */
   readonly queries: readonly QueryValue[]
+}
+
+/** What a run and a factor set record of what computed: the engine, and its device if that is not the CPU. */
+export type EngineIdentity = 'onnx' | 'onnx/cuda' | 'onnx/webgpu' | 'tfjs'
+
+/** The identity of an engine on a device: engines of one identity go on with each other's work. `auto` that nobody decided counts as the CPU. */
+export const engineIdentity = (engine: EngineName, device: DeviceChoice): EngineIdentity =>
+  engine === 'onnx' && (device === 'cuda' || device === 'webgpu') ? `${engine}/${device}` : engine
+
+/** The settings that give an identity again. */
+export const engineOfIdentity = (identity: Json | undefined): { readonly engine: EngineName; readonly device: DeviceChoice } => {
+  // Runs that were begun when there was one engine do not name it.
+  const [engine, device] = (typeof identity === 'string' ? identity : 'onnx').split('/')
+  if (engine === 'tfjs') return { engine: 'tfjs', device: 'auto' }
+  return { engine: 'onnx', device: device === 'cuda' || device === 'webgpu' ? device : 'cpu' }
 }
 
 /** JSON with the keys of every object in order: equal values make equal text. */
@@ -65,7 +80,7 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     long: settings.long,
     context: settings.context,
     batchTokens: settings.batchTokens,
-    engine: settings.engine,
+    engine: engineIdentity(settings.engine, settings.device),
     seed: settings.seed,
     ...(settings.stageMemory === null ? {} : { stageMemory: settings.stageMemory }),
     ...sliceRecord(settings),
@@ -119,6 +134,14 @@ export const assertSameSettings = (run: string, recorded: string, now: string): 
     .map((key) => (key === 'queries' ? queriesDiffer(was[key], is[key]) : `${key}: ${show(was[key])} then, ${show(is[key])} now`))
   if (differences.length === 0) return
   throw new UserError(`run "${run}" began under other settings:\n${differences.map((line) => `  ${line}`).join('\n')}`, {
-    fix: 'give the same settings to go on with it, or a new --run name to begin another',
+    fix: `give the same settings${flagsOfEngine(was['engine'], is['engine'])} to go on with it, or a new --run name to begin another`,
   })
+}
+
+/** What to give where the engine was another, since `auto` chooses by the machine. */
+export const flagsOfEngine = (was: Json | undefined, is: Json | undefined): string => {
+  if (was === is) return ''
+  const { engine, device } = engineOfIdentity(was)
+  if (engine === 'tfjs') return ' (--engine tfjs)'
+  return device === 'cpu' ? ' (--engine onnx --device cpu)' : ` (--device ${device}, on a machine that has it)`
 }

@@ -16,7 +16,7 @@ export {
   type Fields,
   type SectionName,
 } from './fields.js'
-export { assertSameSettings, canonicalJson, queryHash, settingsRecord, type RunFacts } from './identity.js'
+export { assertSameSettings, canonicalJson, engineIdentity, engineOfIdentity, flagsOfEngine, queryHash, settingsRecord, type RunFacts } from './identity.js'
 export { formatBytes, parseAddress, parseBytes, type Damping, type Kind } from './kinds.js'
 export { replaySettings } from './replay.js'
 export { dampingText, laterOfRecord, laterSegments, type LaterSegment } from './segments.js'
@@ -28,6 +28,8 @@ export { figureNames, type FigureName } from './settings.js'
 export type {
   AnalysesSettings,
   AnalysisSettings,
+  DeviceChoice,
+  DeviceName,
   EngineName,
   ExplainSettings,
   ExportSettings,

@@ -1,5 +1,6 @@
 /** @file The settings of an experiment that is an earlier one with some of them changed. */
 import { commandFields, kebab } from './fields.js'
+import { engineOfIdentity } from './identity.js'
 import type { Damping } from './kinds.js'
 import { resolveSettings, type Given } from './resolve.js'
 import { nearest } from './run-file.js'
@@ -10,7 +11,7 @@ import { UsageError } from './usage-error.js'
 
 /** What of a run another one of the same documents takes over. */
 const inherited = [
-  'factors', 'join', 'rank', 'sharedRank', 'k', 'rescore', 'long', 'context', 'batchTokens', 'seed', 'engine', 'fromOffset', 'fromTime', 'onlyPartition', 'onlySource',
+  'factors', 'join', 'rank', 'sharedRank', 'k', 'rescore', 'long', 'context', 'batchTokens', 'seed', 'fromOffset', 'fromTime', 'onlyPartition', 'onlySource',
 ] as const
 const notToSet = new Set<string>(['run', 'home', 'log', 'json', 'quiet'])
 
@@ -28,6 +29,7 @@ export const replaySettings = (old: RunRecord, { run, set, given }: { readonly r
     queries: old.queries.map(({ id }) => id),
     damping: dampingText(old.settings.damping as unknown as Damping),
     later: laterOfRecord(old.settings.later),
+    ...engineOfIdentity(old.settings.engine),
   }
   for (const key of inherited) if (old.settings[key] !== undefined && old.settings[key] !== null) flags[key] = old.settings[key]
   for (const [key, value] of Object.entries(given.flags)) if (value !== undefined) flags[key] = value

@@ -52,6 +52,10 @@ export interface WatchedSettings {
 /** What computes: ONNX Runtime, or TensorFlow.js where it is installed. */
 export type EngineName = 'onnx' | 'tfjs'
 
+/** What ONNX Runtime computes on; `auto`: a GPU that works, else the CPU. */
+export type DeviceName = 'cpu' | 'cuda' | 'webgpu'
+export type DeviceChoice = 'auto' | DeviceName
+
 /** Documents longer than the context: cut into pieces that are scored apart, or cut off. */
 export type Long = 'split' | 'truncate'
 
@@ -72,6 +76,7 @@ export type Strategy = 'ekfac' | 'kfac' | 'diagonal' | 'identity'
 
 export interface FitSettings extends GlobalSettings, WatchedSettings {
   readonly engine: EngineName
+  readonly device: DeviceChoice
   /** The checkpoint's folder. */
   readonly model: string
   /** Further checkpoints of the same stretch of training: the factors are the average over these and `model`. */
@@ -102,6 +107,7 @@ export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
 
 export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly engine: EngineName
+  readonly device: DeviceChoice
   /** The run's name. */
   readonly run: string
   /** The checkpoint's folder: document gradients. */
@@ -217,6 +223,7 @@ export type ScoresFormat = 'jsonl' | 'npy' | 'parquet'
 
 /** One document's influence on one query of a run, by token and by layer. */
 export interface ExplainSettings extends GlobalSettings {
+  readonly device: DeviceChoice
   readonly run: string
   /** Ids of a query of the run, and of a document. */
   readonly query: string

@@ -24,7 +24,17 @@ export interface InputSpec {
   readonly type: 'float32' | 'int64'
   /** Known lengths, or names (`B`, `T`) of lengths known when the program runs. */
   readonly shape: readonly (number | string)[]
+  /** Bound once, before the first run, and of known lengths: an engine on a GPU keeps it there. */
+  readonly fixed?: boolean
+  /** Read by products alone: where it is fixed, it is kept in the width of the program's products. */
+  readonly operand?: boolean
 }
+
+/**
+ * The width of what matrix products take and give. They add up in float32 where the device does; norms, softmax, losses and
+ * sums are float32 in every one.
+ */
+export type Precision = 'f32' | 'f16' | 'bf16'
 
 export interface ProgramSpec {
   /** Said in errors and debug output. */
@@ -34,6 +44,8 @@ export interface ProgramSpec {
   readonly weights: ReadonlyMap<string, StoredTensor>
   /** Tokens of the longest sequence, where known: how finely causal attention is worth being cut depends on it. */
   readonly tokensMax?: number
+  /** Default: f32. Engines that have no other refuse it. */
+  readonly precision?: Precision
   /** The computation. Called with whatever handles the engine uses while it traces, and before that with shapes alone (shapes.ts). */
   readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
   /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */

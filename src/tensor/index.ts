@@ -5,9 +5,9 @@
  */
 export type { AttentionOptions, Composites, HeadOptions, MatmulOptions, NormOptions, Ops, PartOptions, Primitives, SumOptions } from './ops.js'
 export { NotFiniteError } from './engine.js'
-export type { Engine, InputSpec, Program, ProgramSpec, StoredTensor, TensorData } from './engine.js'
+export type { Engine, InputSpec, Precision, Program, ProgramSpec, StoredTensor, TensorData } from './engine.js'
 export { onnxEngine, type Device, type OnnxEngineOptions } from './engines/onnx/engine.js'
-export { chooseDevice, devices, gpuPresent, probeDevice, softwareVulkan, type DeviceReport } from './engines/onnx/probe.js'
+export { chooseDevice, devices, gpuPresent, probeDevice, softwareVulkan, type ChooseOptions, type ChosenDevice, type DeviceReport } from './engines/onnx/probe.js'
 export { tfjsEngine, type TfjsEngineOptions } from './engines/tfjs/engine.js'
 export { plainOps, type PlainTensor } from './engines/plain.js'
 export { eigh, eighAll } from './linalg/index.js'

@@ -1,11 +1,14 @@
 /** @file Engines through whole pipelines: the same top tables of a small corpus, and a run that stays with its engine. */
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { UserError } from '../../src/base/index.js'
 import { explain } from '../../src/pipeline/explain.js'
 import { readRun } from '../../src/pipeline/runs.js'
 import { resolveSettings } from '../../src/settings/index.js'
 import type { Row } from '../../src/table/index.js'
+import { gpuPresent } from '../../src/tensor/index.js'
 import { documentOf, driveFit, driveScore, homeWith, influenceOf, queries, tablesOf, temporary } from './drive.js'
 import { tinyCheckpoint } from './tiny-checkpoint.js'
 
@@ -51,4 +54,19 @@ test('factors and scores of TensorFlow.js are those of ONNX Runtime, and so are 
   const { tokens } = await explain(log, resolveSettings('explain', { flags: { home, run: 'tfjs', query, document }, env: {} }))
   const sum = tokens.reduce((total, { term }) => total + term, 0)
   assert.ok(Math.abs(sum - tfjs[7].influence[0]) <= 1e-3 * Math.abs(tfjs[7].influence[0]) + 1e-6, `${sum} explained of ${tfjs[7].influence[0]}`)
+})
+
+test('a device is refused before any work: one that is not there, and any with TensorFlow.js', { skip: gpuPresent() && 'there is a GPU here, and CUDA may be usable' }, async () => {
+  const model = await tinyCheckpoint(join(temporary(), 'model'))
+  const { home, log } = await homeWith([documentOf(0)])
+  const isSaid = (pattern: RegExp) => (error: unknown) => error instanceof UserError && pattern.test(error.message) && /--device/.test(error.fix ?? '')
+  await assert.rejects(driveFit(log, home, model, { device: 'cuda' }), isSaid(/^device cuda is not usable here: /))
+  assert.ok(!existsSync(join(home, 'factors', 'f')), 'nothing was begun')
+  await driveFit(log, home, model, { device: 'cpu' })
+  await assert.rejects(driveScore(log, home, model, { device: 'cuda' }), isSaid(/^device cuda is not usable here: /))
+  await assert.rejects(driveScore(log, home, model, { device: 'cpu', engine: 'tfjs' }), isSaid(/goes with --engine onnx/))
+  await driveScore(log, home, model, { device: 'cpu' })
+  const record = await readRun(log, 'r')
+  assert.equal(record.settings.engine, 'onnx')
+  await driveScore(log, home, model, { device: 'auto' }) // the CPU again
 })

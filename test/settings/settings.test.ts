@@ -8,6 +8,8 @@ import type { QueryValue } from '../../src/log/index.js'
 import {
   assertSameSettings,
   canonicalJson,
+  engineIdentity,
+  engineOfIdentity,
   commandFields,
   flagOf,
   kafkaAccess,
@@ -186,6 +188,18 @@ for (const [flags, line] of [
         /new --run name/.test(error.fix ?? ''),
     )
   })
+
+test('a run stays on its device: the error says which, and how to get it back', () => {
+  const [cpu, cuda, tfjs] = [{}, { device: 'cuda' }, { engine: 'tfjs' }].map((flags) => settingsRecord(settingsWith(flags), facts))
+  const refused = (was: string, is: string, line: string, fix: RegExp): void =>
+    assert.throws(() => assertSameSettings('r', was, is), (error: unknown) => error instanceof UserError && error.message.includes(line) && fix.test(error.fix ?? ''))
+  refused(cuda, cpu, 'engine: "onnx/cuda" then, "onnx" now', /--device cuda, on a machine that has it/)
+  refused(cpu, cuda, 'engine: "onnx" then, "onnx/cuda" now', /--engine onnx --device cpu/)
+  refused(tfjs, cuda, 'engine: "tfjs" then, "onnx/cuda" now', /--engine tfjs/)
+  for (const [engine, device] of [['onnx', 'cpu'], ['onnx', 'cuda'], ['onnx', 'webgpu'], ['tfjs', 'auto']] as const)
+    assert.deepEqual(engineOfIdentity(engineIdentity(engine, device)), { engine, device })
+  assert.deepEqual(engineOfIdentity(undefined), { engine: 'onnx', device: 'cpu' }, 'runs that were begun when there was one engine')
+})
 
 for (const [queries, words] of [
   [[query('a')], 'removed b'],

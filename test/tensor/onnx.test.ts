@@ -1,7 +1,7 @@
 /** @file The ONNX engine: what every engine must do, and what is its own. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { onnxEngine } from '../../src/tensor/index.js'
+import { onnxEngine, type TensorData } from '../../src/tensor/index.js'
 import { engineConformance } from './conformance.js'
 import { modelConformance } from './model-conformance.js'
 
@@ -37,4 +37,24 @@ test('a closed engine says so', async () => {
   const engine = onnxEngine({ threads: 1 })
   await engine[Symbol.asyncDispose]()
   await assert.rejects(engine.compile({ name: 'late', inputs: {}, weights: new Map(), build: (ops) => ({ x: ops.constant([1], [1]) }) }), /closed/)
+})
+
+test('a GPU keeps what is fixed: it is in the session, and bound once', async () => {
+  await using engine = onnxEngine({ threads: 1, tracedFor: 'cuda' })
+  const floats = (data: readonly number[]): TensorData => ({ type: 'float32', shape: [data.length], data: Float32Array.from(data) })
+  await using program = await engine.compile({
+    name: 'kept', weights: new Map(),
+    inputs: { x: { type: 'float32', shape: ['N'] }, y: { type: 'float32', shape: [2], fixed: true }, z: { type: 'int64', shape: [2], fixed: true }, w: { type: 'float32', shape: [1] } },
+    build: (ops, value) => ({ sum: ops.add(ops.mul(value('x'), value('y')), ops.gather(value('y'), value('z'))), w: ops.scale(value('w'), 1) }),
+  })
+  await program.bind({ y: floats([10, 20]), w: floats([7]) })
+  await program.bind({ z: { type: 'int64', shape: [2], data: BigInt64Array.of(1n, 0n) } })
+  for (const x of [[1, 2], [3, 4]]) {
+    const { sum, w } = await program.run({ x: floats(x) })
+    assert.deepEqual([...sum.data], [10 * x[0] + 20, 20 * x[1] + 10])
+    assert.deepEqual([...w.data], [7], 'what is not fixed is bound as ever')
+  }
+  await program.bind({ w: floats([8]) })
+  assert.deepEqual([...(await program.run({ x: floats([0, 0]) })).w.data], [8])
+  await assert.rejects(program.bind({ y: floats([1, 1]) }), /"y" is fixed, and bound already/)
 })

@@ -6,6 +6,7 @@
 import { test } from 'node:test'
 import { gpuPresent, onnxEngine, probeDevice, softwareVulkan } from '../../src/tensor/index.js'
 import { engineConformance } from './conformance.js'
+import { modelConformance } from './model-conformance.js'
 
 const driver = softwareVulkan()
 if (driver !== undefined && !gpuPresent()) process.env.VK_DRIVER_FILES ??= driver
@@ -19,6 +20,7 @@ else if (probed.usable) {
     tolerance: 2e-5,
     refusesIds: false, // ids come from the tokenizer, which is held against the vocabulary
   })
+  modelConformance('webgpu', { open: () => onnxEngine({ threads: 1, device: 'webgpu' }), tolerance: 1e-4 })
 } else {
   test('webgpu', { skip: isAsked ? false : `no WebGPU here: ${probed.problem}; ${probed.fix}` }, () => {
     throw new Error(`WebGPU was asked for and is not usable: ${probed.problem}; ${probed.fix}`)

@@ -25,7 +25,7 @@ export interface Reply {
 
 /** A program in the thread. */
 export interface Session {
-  bind(inputs: Inputs): void
+  bind(inputs: Inputs): Promise<void>
   /** `take` hands over each output; its data are only valid during the call. */
   run(inputs: Inputs, take: (outputs: ReadonlyMap<string, TensorData>) => void): Promise<void>
   release(): Promise<void>
@@ -58,7 +58,7 @@ export const serve = <Compiled>(compile: (compiled: Compiled) => Promise<Session
       return {}
     }
     if (request.kind === 'bind') {
-      held.session.bind(request.inputs)
+      await held.session.bind(request.inputs)
       return {}
     }
     let reply: Reply = {}

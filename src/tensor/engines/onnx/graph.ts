@@ -55,7 +55,7 @@ export class GraphBuilder {
     const key = `constant|${type}|${dimensions.join()}|${raw.byteLength > 64 ? createHash('sha256').update(raw).digest('hex') : raw.toString('hex')}`
     return this.#once(key, () => {
       const name = this.#name()
-      this.#initializers.push(message(...dimensions.map((d) => integer(1, d)), integer(2, dataType[type]), text(8, name), bytes(9, raw)))
+      this.#initializers.push(tensorProto({ name, type, dimensions, data: raw }))
       return [name]
     })[0]
   }
@@ -124,6 +124,25 @@ export class GraphBuilder {
     return made
   }
 }
+
+/** A tensor whose bytes stand in the model. */
+export interface Initializer {
+  readonly name: string
+  readonly type: ElementType
+  readonly dimensions: readonly number[]
+  /** Row-major, little-endian. */
+  readonly data: Uint8Array
+}
+
+const tensorProto = ({ name, type, dimensions, data }: Initializer): Uint8Array =>
+  message(...dimensions.map((d) => integer(1, d)), integer(2, dataType[type]), text(8, name), bytes(9, data))
+
+/** The model with these tensors and inputs in its graph: of a protocol buffer that follows another one, the messages are merged. */
+export const withAdditions = (model: Uint8Array, initializers: readonly Initializer[], inputs: readonly Omit<Initializer, 'data'>[]): Uint8Array =>
+  message(model, bytes(7, message(
+    ...initializers.map((initializer) => bytes(5, tensorProto(initializer))),
+    ...inputs.map(({ name, type, dimensions }) => bytes(11, valueInfo(name, type, dimensions))),
+  )))
 
 const valueInfo = (name: string, type: ElementType, dimensions: readonly Dimension[]): Uint8Array => {
   const shape = message(...dimensions.map((d) => bytes(1, typeof d === 'number' ? integer(1, d) : text(2, d))))

@@ -8,8 +8,8 @@
 import { composites } from '../../composites.js'
 import type { Ops, Primitives } from '../../ops.js'
 import type { GraphBuilder, Value } from './graph.js'
+import { productsOf, type Products } from './products.js'
 
-const microsoft = 'com.microsoft'
 /** Beyond any axis: ONNX cuts a slice's end at the axis's length. */
 const end = Number.MAX_SAFE_INTEGER
 
@@ -20,9 +20,11 @@ export interface OnnxOptions {
   readonly headBlocks?: number
   /** Write what reduces rows so that it never sees none of them: WebGPU refuses to work on an empty tensor. */
   readonly neverEmpty?: boolean
+  /** Default: of float32. */
+  readonly products?: Products
 }
 
-export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4, neverEmpty = false }: OnnxOptions = {}): Ops<Value> => {
+export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4, neverEmpty = false, products = productsOf(graph, undefined) }: OnnxOptions = {}): Ops<Value> => {
   const node = (op: string, inputs: readonly Value[], attributes: Parameters<GraphBuilder['node']>[2] = {}, domain = ''): Value =>
     graph.node(op, inputs, attributes, { domain })[0]
   const ints = (...values: readonly number[]): Value => graph.constant('int64', values, [values.length])
@@ -63,10 +65,7 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     sigmoid: (x) => node('Sigmoid', [x]),
     erf: (x) => node('Erf', [x]),
     rsqrt: (x) => node('Reciprocal', [node('Sqrt', [x])]),
-    matmul: (x, y, { transA = false, transB = false, alpha = 1 } = {}) =>
-      !transA && !transB && alpha === 1
-        ? node('MatMul', [x, y])
-        : node('FusedMatMul', [x, y], { transA: Number(transA), transB: Number(transB), alpha: { float: alpha } }, microsoft),
+    matmul: (x, y, options) => products.matmul(x, y, options),
     sum: (x, { axes, keep = false }) => node('ReduceSum', [x, ints(...axes)], { keepdims: Number(keep) }),
     sumSquares: (x, { axes, keep = false }) => node('ReduceSumSquare', [x], { axes, keepdims: Number(keep) }),
     meanLast: (x) => node('ReduceMean', [x], { axes: [-1], keepdims: 1 }),
@@ -97,7 +96,7 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
       const one = node('Expand', [float(1), node('Concat', [node('Slice', [shape(x), ints(0), ints(-1)]), ints(1)], { axis: 0 })])
       return node('Concat', [x, one], { axis: -1 })
     },
-    gather: (table, ids) => node('Gather', [table, ids], { axis: 0 }),
+    gather: (table, ids) => products.gather(table, ids),
     scatterRows: (x, rows, like) => node('ScatterND', [node('Expand', [float(0), shape(like)]), node('Unsqueeze', [rows, ints(-1)]), x]),
     causalBias: (like, window) => {
       const at = positions(like)

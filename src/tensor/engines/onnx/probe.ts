@@ -5,6 +5,9 @@
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { UserError } from '../../../base/index.js'
+import type { Precision } from '../../engine.js'
+import { narrowTypes, type NarrowType } from '../narrow.js'
 import type { Device } from './engine.js'
 
 export const devices: readonly Device[] = ['cpu', 'cuda', 'webgpu']
@@ -13,7 +16,7 @@ export type DeviceReport =
   | {
       readonly device: Device
       readonly usable: true
-      /** f32 products of square matrices, 1,024 wide unless that is a long wait; FLOP/s. */
+      /** Products of square matrices, 1,024 wide unless that is a long wait; FLOP/s. */
       readonly gemmRate: number
       /** A processor's threads behind a GPU's interface. */
       readonly software: boolean
@@ -48,13 +51,15 @@ const isSoftware = (): boolean =>
 export interface ProbeOptions {
   readonly timeoutMs?: number
   readonly threads?: number
+  /** Products of this width; default: float32. */
+  readonly width?: NarrowType
 }
 
 /** Computes a product on the device, checks it, and measures how fast. Never rejects. */
-export const probeDevice = (device: Device, { timeoutMs = 60_000, threads }: ProbeOptions = {}): Promise<DeviceReport> =>
+export const probeDevice = (device: Device, { timeoutMs = 60_000, threads, width }: ProbeOptions = {}): Promise<DeviceReport> =>
   new Promise((resolve) => {
     const child = fileURLToPath(new URL('./probe-child.js', import.meta.url))
-    const args = [child, device, ...(threads === undefined ? [] : [String(threads)])]
+    const args = [child, device, String(threads ?? 0), ...(width === undefined ? [] : [width])]
     execFile(process.execPath, args, { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 2 ** 24 }, (error, stdout, stderr) => {
       const last = stdout.trim().split('\n').at(-1) ?? ''
       const told = /^\{.*\}$/.test(last) ? (JSON.parse(last) as { readonly gemmRate?: number; readonly problem?: string }) : {}
@@ -69,13 +74,49 @@ const problemOf = (error: (Error & { readonly killed?: boolean; readonly signal?
   return stderr.trim().split('\n').at(-1) || (error?.message ?? 'it said nothing')
 }
 
-/** `auto`: CUDA, else WebGPU, where there is a GPU that works; else the CPU. Asks nothing where there is no GPU. */
-export const chooseDevice = async (wanted: Device | 'auto'): Promise<Device> => {
-  if (wanted !== 'auto') return wanted
-  if (!gpuPresent()) return 'cpu'
-  for (const device of ['cuda', 'webgpu'] as const) {
-    const report = await probeDevice(device)
-    if (report.usable && !report.software) return device
+export interface ChosenDevice {
+  readonly device: Device
+  /** A line for the user; none where there was nothing to choose. */
+  readonly note: string | undefined
+}
+
+export interface ChooseOptions {
+  /** Of the products; default: f32. */
+  readonly precision?: Precision
+  /** What is asked; another in tests. */
+  readonly probe?: (device: Device, options: ProbeOptions) => Promise<DeviceReport>
+  readonly present?: () => boolean
+}
+
+/**
+ * `auto`: CUDA, else WebGPU, where there is a GPU that works; else the CPU. Asks nothing where there is no GPU.
+ * @throws UserError for a device that was asked for by its name and is not usable here: what is missing, and how to get it
+ */
+export const chooseDevice = async (
+  wanted: Device | 'auto', { precision = 'f32', probe = probeDevice, present = gpuPresent }: ChooseOptions = {},
+): Promise<ChosenDevice> => {
+  const ask = async (device: Device): Promise<DeviceReport> =>
+    device === 'webgpu' && precision === 'bf16'
+      ? { device, usable: false, problem: 'WebGPU has no bfloat16', fix: '--precision f16 or f32' }
+      : probe(device, { width: narrowTypes[precision] })
+  const noteOf = ({ device, gemmRate, software }: DeviceReport & { readonly usable: true }): string =>
+    `device ${device}: ${precision} products at ${(gemmRate / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 2 })} GFLOP/s${software ? ', by a software driver: for tests' : ''}`
+  const cpu: ChosenDevice = {
+    device: 'cpu',
+    note: precision === 'f32' ? undefined : `device cpu multiplies in float32: --precision ${precision} rounds to 16 bits as a GPU does, and takes longer than f32`,
   }
-  return 'cpu'
+  if (wanted === 'cpu') return cpu
+  if (wanted !== 'auto') {
+    const report = await ask(wanted)
+    if (report.usable) return { device: wanted, note: noteOf(report) }
+    throw new UserError(`device ${wanted} is not usable here${precision === 'f32' ? '' : ` with --precision ${precision}`}: ${report.problem}`, { fix: `${report.fix}; or --device cpu` })
+  }
+  if (!present()) return cpu
+  const problems: string[] = []
+  for (const device of ['cuda', 'webgpu'] as const) {
+    const report = await ask(device)
+    if (report.usable && !report.software) return { device, note: noteOf(report) }
+    problems.push(`${device}: ${report.usable ? 'a software driver' : `${report.problem}; ${report.fix}`}`)
+  }
+  return { device: 'cpu', note: `device cpu, as no GPU is usable here: ${problems.join('. ')}${cpu.note === undefined ? '' : `. ${cpu.note}`}` }
 }

@@ -33,6 +33,7 @@ export const tfjsEngine = ({ threads = availableParallelism(), backend, from, ..
     // libtensorflow reads its settings from the process's environment, not from a thread's copy of it.
     workerOptions: { workerData: data, env: SHARE_ENV },
     trace: (spec) => {
+      if ((spec.precision ?? 'f32') !== 'f32') throw new UserError(`${spec.name}: TensorFlow.js computes in float32, not in ${spec.precision ?? ''}`, { fix: '--precision f32, or --engine onnx' })
       const compiled = record(spec, options)
       for (const [, { name, dtype }] of compiled.weights) {
         if (!(floatTypes as readonly string[]).includes(dtype)) throw new UserError(`weight "${name}" is stored as ${dtype}`, { fix: `save the checkpoint as one of ${floatTypes.join(', ')}` })

@@ -1,6 +1,7 @@
 /** @file Weights from their files as float32: what is stored in 16 bits is widened without loss, float64 is rounded. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import type { StoredTensor } from '../../engine.js'
+import { widened } from '../narrow.js'
 
 /** One read call brings at most this; Node refuses 2 GiB and more. */
 const readBytesMax = 1 << 28
@@ -27,17 +28,6 @@ export const readWeight = ({ name, dtype, path, offset, length }: StoredTensor):
 const widen: Readonly<Record<FloatType, (buffer: ArrayBuffer) => Float32Array>> = {
   F32: (buffer) => new Float32Array(buffer),
   F64: (buffer) => Float32Array.from(new Float64Array(buffer)),
-  // The upper half of a float32.
-  BF16: (buffer) => new Float32Array(Uint32Array.from(new Uint16Array(buffer), (half) => half << 16).buffer),
-  F16: (buffer) => Float32Array.from(new Uint16Array(buffer), halfToFloat),
-}
-
-/** IEEE 754 binary16: a sign, 5 bits of exponent, 10 of fraction. */
-const halfToFloat = (bits: number): number => {
-  const sign = bits & 0x8000 ? -1 : 1
-  const exponent = (bits >> 10) & 31
-  const fraction = bits & 1023
-  if (exponent === 0) return sign * fraction * 2 ** -24
-  if (exponent === 31) return fraction === 0 ? sign * Infinity : NaN
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
+  BF16: (buffer) => widened(new Uint16Array(buffer), 'bfloat16'),
+  F16: (buffer) => widened(new Uint16Array(buffer), 'float16'),
 }

@@ -66,6 +66,7 @@ serve(async (program: Recording): Promise<Session> => {
         held.get(tensor)?.dispose()
         held.set(tensor, tensorOf(tf, input, data))
       }
+      return Promise.resolve()
     },
     run: (inputs, take) => {
       const values = new Map<number, TF.Tensor>()
