@@ -96,9 +96,9 @@ export { allFigures, reportPage, writeData, type Figure, type ReportInput } from
 // Influence: factors, preconditioned queries, joins.
 export {
   batchGradients, batchTensors, covarianceProgram, dampingOf, documentsAtOnceMax, eigenvalueProgram, inputName, inputWidth, joinCost, joins, openFactors, paddedLength, planJoin,
-  preconditioner, queryGradient, queryProgram, scoreBatch, scoreProgram, trackedLayers, trackedParameters,
+  preconditioner, queryGradient, queryProgram, scaledQueries, scoreBatch, scoreProgram, trackedLayers, trackedParameters,
   type BatchGradients, type BatchScores, type FactorManifest, type FactorSet, type Join, type JoinKind, type JoinShape, type LayerFactors, type LayerGradient,
-  type LayerPreconditioner, type Plan, type PlanInput, type PlannedJoin, type QueryGradient, type QueryLayerGradient, type Sequence, type TokenizedQuery,
+  type LayerPreconditioner, type Plan, type PlanInput, type PlannedJoin, type QueryGradient, type QueryLayerGradient, type ScoreProgramOptions, type Sequence, type TokenizedQuery,
 } from './influence/index.js'
 
 // Models.

@@ -32,6 +32,8 @@ export interface StageGradients<T> extends Pick<BatchGradients<T>, 'layers'> {
 export interface GradientOptions<T> {
   /** Labels from the model's own distribution. */
   readonly sampled?: boolean
+  /** A factor on every δ; of a stage below the last, `cotangent` brings it. */
+  readonly scale?: number
   /** Called with each layer's gradient, last layer first; what it returns is computed before the pass goes on below. */
   readonly use?: (gradient: LayerGradient<T>) => readonly T[]
 }
@@ -43,7 +45,7 @@ export const stageGradients = <T>(
   tracked: readonly LinearLayer[],
   value: (name: string) => T,
   weight: (name: string) => T,
-  { sampled = false, use, stage = wholeModel(model) }: GradientOptions<T> & { readonly stage?: Stage } = {},
+  { sampled = false, use, scale = 1, stage = wholeModel(model) }: GradientOptions<T> & { readonly stage?: Stage } = {},
 ): StageGradients<T> => {
   const names = new Set(tracked.map(({ name }) => name))
   const found: (Omit<LayerGradient<T>, 'delta'> & { readonly output: Variable<T> })[] = []
@@ -74,7 +76,7 @@ export const stageGradients = <T>(
   const rows = recorded.takeRows(flat, constant(value('rows'))) // [N, D]
   const labels = sampled ? sampleLabels(ops, rows.value, head, value('uniforms'), model.head) : value('labels')
   const losses = recorded.tokenLosses(rows, constant(head), constant(labels), model.head) // [N, 1]
-  const { layers, ends } = backward(losses, ops.shift(ops.zerosLike(losses.value), 1))
+  const { layers, ends } = backward(losses, ops.shift(ops.zerosLike(losses.value), scale))
   const column = ops.scatterRows(losses.value, value('rows'), ops.slice(flat.value, { axis: 1, from: 0, to: 1 })) // [B·T, 1]
   const loss = ops.sum(ops.reshapeLike(column, value('tokens')), { axes: [1] }) // [B]
   return { layers, ends: { ...ends, loss } }

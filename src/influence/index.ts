@@ -16,6 +16,7 @@ export {
 export { batchGradients, type BatchGradients, type LayerGradient } from './gradients.js'
 export { documentsAtOnceMax, joinCost, joins, type Join, type JoinKind, type JoinShape } from './joins.js'
 export { inputName, inputWidth, trackedLayers, trackedParameters } from './layers.js'
+export { gradientScale, scaledQueries } from './narrow.js'
 export { modelFlop, planJoin, type Plan, type PlanInput, type PlannedJoin } from './planner.js'
 export {
   lowRankOf, preconditioner, sharedWidths,
@@ -23,6 +24,6 @@ export {
 } from './precondition.js'
 export { decayOf, inverseOf, type LaterFactors } from './segments.js'
 export { queryGradient, queryProgram, type QueryGradient, type TokenizedQuery } from './query-gradients.js'
-export { scoreBatch, scoreProgram, type BatchScores } from './score-program.js'
 export { compileInStages, runsTogether, type BuildProgram, type StagedModel, type Stages } from './staged-program.js'
 export { partsOf, planStages, spanBytes, type Stage } from './stages.js'
+export { scoreBatch, scoreProgram, type BatchScores, type ScoreProgramOptions } from './score-program.js'

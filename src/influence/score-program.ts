@@ -3,37 +3,58 @@
  * gradient, and its influence on every query.
  */
 import type { LinearLayer, Model } from '../model/index.js'
-import type { Ops, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
+import type { Ops, Precision, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { batchTensors, paddedLength, sequenceInputs, type Sequence } from './batch.js'
 import { stageGradients, type LayerGradient } from './gradients.js'
 import { joins, type JoinKind, type JoinShape } from './joins.js'
+import { factorInputs, gradientScale } from './narrow.js'
 import { stageInputs, type Stage } from './stages.js'
+
+export interface ScoreProgramOptions {
+  readonly tokensMax?: number
+  readonly stage?: Stage
+  /** With another one than f32, the program is bound to `scaledQueries`. */
+  readonly precision?: Precision
+}
 
 export const scoreProgram = (
   model: Model, weights: ReadonlyMap<string, StoredTensor>, tracked: readonly LinearLayer[], kind: JoinKind, shape: JoinShape,
-  { tokensMax, stage }: { readonly tokensMax?: number; readonly stage?: Stage } = {},
-): ProgramSpec => ({
-  name: `scoring (${kind} join)`,
-  inputs: Object.assign({ ...stageInputs(model, sequenceInputs, stage) }, ...tracked.map((layer) => joins[kind].inputs(layer, shape))) as ProgramSpec['inputs'],
-  weights,
-  tokensMax,
-  build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
-    let sums: Readonly<Record<string, T>> = {} // `scores`, `squares`
-    // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.
-    const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
-      const gradient = ops.matmul(delta, input, { transA: true }) // [B, O, I']
-      const square = ops.sumSquares(gradient, { axes: [1, 2] }) // [B]
-      const dot = joins[kind].dot(ops, layer, shape, { delta, input, gradient }, value) // [B, Q]
-      const scores = sums.scores === undefined ? dot : ops.add(sums.scores, dot)
-      const squares = sums.squares === undefined ? square : ops.add(sums.squares, square)
-      sums = { scores, squares }
-      return [scores, squares]
-    }
-    const { ends } = stageGradients(ops, model, tracked, value, weight, { use, stage })
-    if (stage === undefined && tracked.length === 0) throw new RangeError('no layer is tracked')
-    return { ...ends, ...sums }
-  },
-})
+  { tokensMax, stage, precision = 'f32' }: ScoreProgramOptions = {},
+): ProgramSpec => {
+  const isNarrow = precision !== 'f32'
+  const scale = isNarrow ? gradientScale : 1
+  const ofQueries = (layer: LinearLayer): ProgramSpec['inputs'] => ({ ...asOperands(joins[kind].inputs(layer, shape)), ...(isNarrow ? factorInputs(layer, shape) : {}) })
+  return {
+    name: `scoring (${kind} join)`,
+    inputs: Object.assign({ ...stageInputs(model, sequenceInputs, stage) }, ...tracked.map(ofQueries)) as ProgramSpec['inputs'],
+    weights,
+    tokensMax,
+    precision,
+    build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
+      let sums: { readonly scores?: T; readonly squares?: T } = {}
+      // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.
+      const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
+        const gradient = ops.matmul(delta, input, { transA: true }) // [B, O, I']
+        const square = ops.sumSquares(gradient, { axes: [1, 2] }) // [B]
+        const joined = joins[kind].dot(ops, layer, shape, { delta, input, gradient }, value) // [B, Q]
+        const dot = isNarrow ? ops.mul(joined, value(`E/${layer.name}`)) : joined
+        const scores = sums.scores === undefined ? dot : ops.add(sums.scores, dot)
+        const squares = sums.squares === undefined ? square : ops.add(sums.squares, square)
+        sums = { scores, squares }
+        return [scores, squares]
+      }
+      const { ends } = stageGradients(ops, model, tracked, value, weight, { use, stage, scale })
+      if (stage === undefined && tracked.length === 0) throw new RangeError('no layer is tracked')
+      const { scores, squares } = sums
+      if (scores === undefined || squares === undefined) return ends
+      return isNarrow ? { ...ends, scores: ops.scale(scores, 1 / scale), squares: ops.scale(squares, 1 / scale ** 2) } : { ...ends, scores, squares }
+    },
+  }
+}
+
+/** Bound once, and read by products. */
+const asOperands = (inputs: ProgramSpec['inputs']): ProgramSpec['inputs'] =>
+  Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, { ...input, fixed: true, operand: true }]))
 
 /** What one batch comes to. */
 export interface BatchScores {

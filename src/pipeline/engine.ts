@@ -1,11 +1,13 @@
 /** @file The engine that settings ask for, and the device it computes on. */
 import { UserError } from '../base/index.js'
-import type { DeviceChoice, EngineName, GlobalSettings } from '../settings/index.js'
+import type { DeviceChoice, EngineName, GlobalSettings, PrecisionName } from '../settings/index.js'
 import { chooseDevice, onnxEngine, tfjsEngine, type Engine } from '../tensor/index.js'
 
 export interface EngineChoice extends Pick<GlobalSettings, 'threads'> {
   readonly engine: EngineName
   readonly device: DeviceChoice
+  /** Default: f32. */
+  readonly precision?: PrecisionName
 }
 
 /** An engine that can be opened here. */
@@ -19,15 +21,16 @@ export interface ChosenEngine {
 }
 
 /** @throws UserError, before any work, if a package is missing that the engine needs, or the device is not usable here */
-export const chooseEngine = async ({ engine, device, threads }: EngineChoice): Promise<ChosenEngine> => {
+export const chooseEngine = async ({ engine, device, precision = 'f32', threads }: EngineChoice): Promise<ChosenEngine> => {
   if (engine === 'tfjs') {
     if (device !== 'auto')
       throw new UserError(`--device ${device} goes with --engine onnx: TensorFlow.js computes where its installed package does`, {
         fix: 'leave --device out: @tensorflow/tfjs-node-gpu computes on a CUDA GPU, the other packages on the CPU',
       })
+    if (precision !== 'f32') throw new UserError(`--precision ${precision} goes with --engine onnx: TensorFlow.js computes in float32`, { fix: '--precision f32, or --engine onnx' })
     return { device, note: undefined, open: () => tfjsEngine({ threads: threads ?? undefined }) }
   }
-  const chosen = await chooseDevice(device)
+  const chosen = await chooseDevice(device, { precision })
   return {
     device: chosen.device,
     note: chosen.note,

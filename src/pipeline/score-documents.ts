@@ -65,7 +65,7 @@ export interface PreparedScoring extends AsyncDisposable {
  * @throws UserError for whatever does not fit together
  */
 export const prepareScoring = async (
-  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'engine' | 'device' | 'long'>,
+  settings: ScoringSettings & Pick<ScoreSettings, 'threads' | 'engine' | 'device' | 'precision' | 'long'>,
   queries: readonly QueryValue[],
   { progress = silentProgress, signal = new AbortController().signal }: { readonly progress?: Progress; readonly signal?: AbortSignal } = {},
 ): Promise<PreparedScoring> => {

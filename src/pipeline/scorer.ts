@@ -1,5 +1,5 @@
 /** @file The program of the pass over the corpus, with the queries in it: what turns batches of documents into scores. */
-import { compileInStages, runsTogether, scoreBatch, scoreProgram, type JoinKind } from '../influence/index.js'
+import { compileInStages, runsTogether, scaledQueries, scoreBatch, scoreProgram, type JoinKind } from '../influence/index.js'
 import type { Tokenizer } from '../model/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import type { ScoringParts } from './begin-run.js'
@@ -28,15 +28,17 @@ const togetherMax = 64
 export const openScorer = async (
   { checkpoint, factors, queries, context, prepareParts }: Omit<ScoringParts, 'queryCheckpoint'>,
   join: { readonly kind: JoinKind; readonly rank: number },
-  { long, batchTokens }: Pick<ScoreSettings, 'long' | 'batchTokens'>,
+  { long, batchTokens, precision }: Pick<ScoreSettings, 'long' | 'batchTokens' | 'precision'>,
 ): Promise<OpenScorer> => {
   const { engine, observer = silentObserver } = prepareParts
-  const { tensors } = await prepareQueries(queries, join, prepareParts)
+  const prepared = await prepareQueries(queries, join, prepareParts)
+  const shape = { queries: queries.length, rank: join.rank }
+  const tensors = precision === 'f32' ? prepared.tensors : scaledQueries(join.kind, factors.layers, shape, prepared.tensors)
   const { model, tokenizer } = checkpoint
   observer.quiet('compile')
   const compiled = observer.time('compile')
   const program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) =>
-    scoreProgram(model, checkpoint.tensors, tracked, join.kind, { queries: queries.length, rank: join.rank }, { tokensMax: context, stage }))
+    scoreProgram(model, checkpoint.tensors, tracked, join.kind, shape, { tokensMax: context, stage, precision }))
   // Counted before they move to the engine.
   const boundBytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0)
   await program.bind(tensors)

@@ -229,6 +229,10 @@ export const scoreFields: Fields<ScoreSettings> = {
   model: modelField,
   engine: engineField,
   device: deviceField,
+  precision: {
+    kind: kinds.choice('f32', 'f16', 'bf16'), argument: 'WIDTH', fallback: 'f32' as const,
+    about: 'numbers that products take and give while documents are scored: f32, or f16 or bf16, faster on a GPU',
+  },
   checkpoints: {
     kind: kinds.list('folders of checkpoints, each with =WEIGHT behind it or not'), argument: 'DIR=WEIGHT', fallback: [], fallbackAbout: 'none',
     about: 'further checkpoints of the same training: a run for each (NAME.1, ...), --model the last, and their weighted sum as the run',

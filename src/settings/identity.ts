@@ -12,6 +12,7 @@
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
  * | batchTokens, stageMemory (if given) | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  * | engine, with its device if not the CPU | engines agree to a tolerance, not to the bit |
+ * | precision (if not f32) | numbers of 16 bits change scores in the third or fourth digit |
  *
  * Free: log, home and the paths of checkpoints (they may move; `checkpoints` are runs of their own), threads, memory (what `auto` chose is kept with the run),
  * commitEveryMs, follow, serve, json, quiet, listen, logLevel, logFormat.
@@ -81,6 +82,7 @@ export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string
     context: settings.context,
     batchTokens: settings.batchTokens,
     engine: engineIdentity(settings.engine, settings.device),
+    ...(settings.precision === 'f32' ? {} : { precision: settings.precision }),
     seed: settings.seed,
     ...(settings.stageMemory === null ? {} : { stageMemory: settings.stageMemory }),
     ...sliceRecord(settings),

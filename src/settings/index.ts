@@ -39,6 +39,7 @@ export type {
   JoinChoice,
   KafkaSettings,
   Long,
+  PrecisionName,
   ReportSettings,
   SaslMechanism,
   ScoreSettings,

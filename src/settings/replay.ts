@@ -11,7 +11,7 @@ import { UsageError } from './usage-error.js'
 
 /** What of a run another one of the same documents takes over. */
 const inherited = [
-  'factors', 'join', 'rank', 'sharedRank', 'k', 'rescore', 'long', 'context', 'batchTokens', 'seed', 'fromOffset', 'fromTime', 'onlyPartition', 'onlySource',
+  'factors', 'join', 'rank', 'sharedRank', 'k', 'rescore', 'long', 'context', 'batchTokens', 'seed', 'precision', 'fromOffset', 'fromTime', 'onlyPartition', 'onlySource',
 ] as const
 const notToSet = new Set<string>(['run', 'home', 'log', 'json', 'quiet'])
 

@@ -56,6 +56,9 @@ export type EngineName = 'onnx' | 'tfjs'
 export type DeviceName = 'cpu' | 'cuda' | 'webgpu'
 export type DeviceChoice = 'auto' | DeviceName
 
+/** The width of what products take and give when documents are scored. */
+export type PrecisionName = 'f32' | 'f16' | 'bf16'
+
 /** Documents longer than the context: cut into pieces that are scored apart, or cut off. */
 export type Long = 'split' | 'truncate'
 
@@ -108,6 +111,8 @@ export type JoinChoice = 'auto' | 'dense' | 'low-rank' | 'shared'
 export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly engine: EngineName
   readonly device: DeviceChoice
+  /** Of weights, activations, gradients and queries in the products of the pass over the documents. */
+  readonly precision: PrecisionName
   /** The run's name. */
   readonly run: string
   /** The checkpoint's folder: document gradients. */

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { onnxEngine, type TensorData } from '../../src/tensor/index.js'
 import { engineConformance } from './conformance.js'
 import { modelConformance } from './model-conformance.js'
+import { precisionConformance } from './precision-conformance.js'
 
 engineConformance('onnx', {
   open: ({ attention, head }) => onnxEngine({ threads: 1, attentionBlocks: attention, headBlocks: head }),
@@ -11,6 +12,10 @@ engineConformance('onnx', {
 })
 
 modelConformance('onnx', { open: () => onnxEngine({ threads: 1 }), tolerance: 1e-4 })
+
+for (const precision of ['f16', 'bf16'] as const) precisionConformance('onnx', { open: () => onnxEngine({ threads: 1 }), precision })
+// As a GPU gets it; ONNX Runtime then puts the CPU's casts around products of float16 itself.
+precisionConformance('onnx, traced for CUDA', { open: () => onnxEngine({ threads: 1, tracedFor: 'cuda' }), precision: 'f16' })
 
 test('what two callers both ask for is computed once', async () => {
   await using engine = onnxEngine({ threads: 1 })
@@ -45,16 +50,16 @@ test('a GPU keeps what is fixed: it is in the session, and bound once', async ()
   await using program = await engine.compile({
     name: 'kept', weights: new Map(),
     inputs: { x: { type: 'float32', shape: ['N'] }, y: { type: 'float32', shape: [2], fixed: true }, z: { type: 'int64', shape: [2], fixed: true }, w: { type: 'float32', shape: [1] } },
-    build: (ops, value) => ({ sum: ops.add(ops.mul(value('x'), value('y')), ops.gather(value('y'), value('z'))), w: ops.scale(value('w'), 1) }),
+    build: (ops, value) => ({ sum: ops.add(ops.mul(value('x'), value('y')), ops.gather(value('y'), value('z'))), own: ops.scale(value('w'), 1) }),
   })
   await program.bind({ y: floats([10, 20]), w: floats([7]) })
   await program.bind({ z: { type: 'int64', shape: [2], data: BigInt64Array.of(1n, 0n) } })
   for (const x of [[1, 2], [3, 4]]) {
-    const { sum, w } = await program.run({ x: floats(x) })
+    const { sum, own } = await program.run({ x: floats(x) })
     assert.deepEqual([...sum.data], [10 * x[0] + 20, 20 * x[1] + 10])
-    assert.deepEqual([...w.data], [7], 'what is not fixed is bound as ever')
+    assert.deepEqual([...own.data], [7], 'what is not fixed is bound as ever')
   }
   await program.bind({ w: floats([8]) })
-  assert.deepEqual([...(await program.run({ x: floats([0, 0]) })).w.data], [8])
+  assert.deepEqual([...(await program.run({ x: floats([0, 0]) })).own.data], [8])
   await assert.rejects(program.bind({ y: floats([1, 1]) }), /"y" is fixed, and bound already/)
 })

@@ -103,3 +103,11 @@ test('a closed engine says so', async () => {
   await engine[Symbol.asyncDispose]()
   await assert.rejects(engine.compile({ name: 'late', inputs: {}, weights: new Map(), build: (ops) => ({ x: ops.constant([1], [1]) }) }), /closed/)
 })
+
+test('a precision that TensorFlow.js has not is refused when a program is made', async () => {
+  await using engine = tfjsEngine({ backend: cpu })
+  await assert.rejects(
+    engine.compile({ name: 'narrow', inputs: {}, weights: new Map(), precision: 'f16', build: (ops) => ({ x: ops.constant([1], [1]) }) }),
+    (error) => error instanceof UserError && /computes in float32, not in f16/.test(error.message),
+  )
+})
