@@ -6,3 +6,4 @@ export { documentId, queryId, runId, type DocumentId, type QueryId, type RunId }
 export { packageRoot } from './package-root.js'
 export { pause } from './pause.js'
 export { normals, seedOf, uniformAt, uniforms } from './random.js'
+export { traceOf } from './trace.js'

@@ -30,7 +30,7 @@ export const servePage = async (settings: GlobalSettings, { address, others, run
   try {
     const server = await startWebServer({
       log, ...address, others, run, explain, analyse: analyseBeside(settings),
-      onBug: (error) => void process.stderr.write(`the live page: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`),
+      onBug: (error, trace) => void process.stderr.write(`the live page, trace ${trace}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`),
     })
     return {
       url: server.url,

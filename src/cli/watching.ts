@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { packageRoot } from '../base/index.js'
+import { packageRoot, traceOf } from '../base/index.js'
 import type { Log } from '../log/index.js'
 import { levelOfDebug, listen, logger, logObserver, monitor, monitorRoutes, type Work } from '../monitor/index.js'
 import type { Progress } from '../pipeline/context.js'
@@ -27,7 +27,12 @@ export interface Watching extends AsyncDisposable {
 export const watching = async (settings: GlobalSettings & WatchedSettings & { readonly serve?: boolean }, work: Work, progress: Progress): Promise<Watching> => {
   const level = settings.logLevel ?? levelOfDebug(process.env.TRIBUTARY_DEBUG) ?? (settings.logFormat === 'json' ? 'info' : 'warn')
   const log = logger({
-    level, format: settings.logFormat, fields: { pid: process.pid, pipeline: work.pipeline, ...(work.run === '' ? {} : { run: work.run }) },
+    level, format: settings.logFormat,
+    fields: {
+      pid: process.pid, pipeline: work.pipeline, ...(work.run === '' ? {} : { run: work.run }),
+      // For machines: which lines are of one working, where several workers of a run write to one place.
+      ...(settings.logFormat === 'json' ? { trace: traceOf(process.env.TRACEPARENT) } : {}),
+    },
     // Above the bar where there is one; --quiet silences progress, not the log.
     write: settings.quiet || settings.logFormat === 'json' ? (line) => void process.stderr.write(`${line}\n`) : (line) => progress.log(line),
   })

@@ -19,7 +19,7 @@ export interface AppOptions extends ApiParts {
   /** Aborted when the server closes: streams end. */
   readonly signal: AbortSignal
   /** Told of errors that nobody meant. */
-  readonly onBug: (error: unknown) => void
+  readonly onBug: (error: unknown, trace: string) => void
   /** Served beside: /metrics, /healthz, /readyz. */
   readonly others?: Hono
 }

@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import { z } from 'zod'
-import { TransientError, UserError } from '../base/index.js'
+import { traceOf, TransientError, UserError } from '../base/index.js'
 
 export const problemSchema = z
   .object({
@@ -11,6 +11,7 @@ export const problemSchema = z
     status: z.int(),
     detail: z.string().describe('what is wrong with this request'),
     fix: z.string().optional().describe('what to do about it'),
+    trace: z.string().optional().describe("of an error that nobody meant: the trace id under which the server's standard error tells of it"),
     errors: z
       .array(z.object({ parameter: z.string(), detail: z.string() }))
       .optional()
@@ -50,16 +51,21 @@ const asProblem = (error: unknown): HttpProblem => {
   return new HttpProblem(500, 'this is a bug in tributary; the server has written what it knows of it to its standard error')
 }
 
-/** The answer for an error. `onBug` is told of those that nobody meant. */
-export const problemResponse = (context: Context, error: unknown, onBug: (error: unknown) => void): Response => {
+/**
+ * The answer for an error. `onBug` is told of those that nobody meant, under the trace id that the client gave (`traceparent`)
+ * or else a new one, which the answer has, too.
+ */
+export const problemResponse = (context: Context, error: unknown, onBug: (error: unknown, trace: string) => void): Response => {
   const problem = asProblem(error)
-  if (problem.status === 500) onBug(error)
+  const trace = problem.status === 500 ? traceOf(context.req.header('traceparent')) : undefined
+  if (trace !== undefined) onBug(error, trace)
   const body: z.infer<typeof problemSchema> = {
     type: 'about:blank',
     title: titles[problem.status] ?? 'Error',
     status: problem.status,
     detail: problem.message,
     ...(problem.fix === undefined ? {} : { fix: problem.fix }),
+    ...(trace === undefined ? {} : { trace }),
     ...(problem.errors === undefined ? {} : { errors: [...problem.errors] }),
   }
   return context.body(JSON.stringify(body), problem.status, { 'content-type': 'application/problem+json' })

@@ -20,7 +20,7 @@ export interface WebServerOptions extends Address {
   /** Served beside: /metrics, /healthz, /readyz. */
   readonly others?: Hono
   /** Told of errors that nobody meant. */
-  readonly onBug: (error: unknown) => void
+  readonly onBug: (error: unknown, trace: string) => void
   readonly now?: () => number
   /** Looks at the topics so often while somebody watches, and sends each client no more than one event in so long. */
   readonly everyMs?: number

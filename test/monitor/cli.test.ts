@@ -11,8 +11,12 @@ describe('--listen, --log-level, --log-format', () => {
   test('as JSON, standard error is nothing but lines of JSON: progress, dead letters, where metrics are', async () => {
     const { code, stderr } = await tributary(`ingest ${shard} --json --listen 0 --log-format json --log-level debug`)
     assert.equal(code, 0, stderr)
-    const lines = stderr.trimEnd().split('\n').map((line) => JSON.parse(line) as { level: string; pipeline: string; msg: string; causes?: unknown; done?: number })
+    const lines = stderr.trimEnd().split('\n').map((line) => JSON.parse(line) as { level: string; pipeline: string; trace: string; msg: string; causes?: unknown; done?: number })
     assert.ok(lines.every(({ pipeline }) => pipeline === 'ingest'))
+    assert.match(lines[0].trace, /^[0-9a-f]{32}$/)
+    assert.ok(lines.every(({ trace }) => trace === lines[0].trace), 'one trace a process')
+    const given = await tributary(`ingest ${shard} --log-format json`, { TRACEPARENT: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' })
+    assert.match(given.stderr, /^(\{.*"trace":"4bf92f3577b34da6a3ce929d0e0e4736".*\}\n)+$/)
     assert.match(lines[0].msg, /http:\/\/127\.0\.0\.1:\d+\/metrics/)
     assert.deepEqual(lines.find(({ msg }) => msg === 'dead letters')?.causes, { 'ingest/empty': 1 })
     assert.equal(lines.find(({ msg }) => msg === 'progress')?.done, 3)

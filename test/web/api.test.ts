@@ -222,6 +222,27 @@ describe('the API', () => {
   })
 })
 
+test('an error that nobody meant is told without its inside, under a trace id that the server has, too', async () => {
+  await using run = await liveRun([liveQuery('q')])
+  await run.append(someDocuments(1, 1))
+  const told: [string, string][] = []
+  await using server = await startWebServer({
+    log: run.log, host: '127.0.0.1', port: 0, onBug: (error, trace) => told.push([String(error), trace]), explain: () => Promise.reject(new Error('secret inside')),
+  })
+  const ask = async (headers: Record<string, string>): Promise<{ status: number; trace: string; text: string }> => {
+    const response = await fetch(`${server.url}/api/runs/live/explain?query=q&partition=0&offset=0`, { headers })
+    const text = await response.text()
+    return { status: response.status, trace: (JSON.parse(text) as { trace: string }).trace, text }
+  }
+  const own = '4bf92f3577b34da6a3ce929d0e0e4736'
+  const answers = [await ask({ traceparent: `00-${own}-00f067aa0ba902b7-01` }), await ask({}), await ask({ traceparent: '00-<b>-1-1' })]
+  assert.deepEqual(answers.map(({ status }) => status), [500, 500, 500])
+  assert.equal(answers[0].trace, own)
+  for (const { trace, text } of answers) assert.ok(/^[0-9a-f]{32}$/.test(trace) && !text.includes('secret'), text)
+  assert.equal(new Set(answers.map(({ trace }) => trace)).size, 3)
+  assert.deepEqual(told, answers.map(({ trace }) => ['Error: secret inside', trace]))
+})
+
 test('a server that computes nothing says so', async () => {
   await using run = await liveRun([liveQuery('q')])
   await run.append(someDocuments(1, 1))
