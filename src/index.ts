@@ -38,7 +38,7 @@ export { homePaths, openLog, openLogForReading } from './pipeline/home.js'
 export {
   declaredTopics, embeddedLog, keyOf, partitionOf, Serdes,
   type AppendResult, type Assignment, type Commit, type DeadLetterValue, type DocumentValue, type EmbeddedLogOptions, type InfluenceValue, type Lease,
-  type Log, type LogRecord, type MomentsValue, type NewRecord, type Position, type QueryValue, type ReadBounds, type RescoredValue, type RunValue,
+  type Log, type LogRecord, type MomentsValue, type NewRecord, type Position, type QueryValue, type ReadBounds, type RescoredValue, type RetryValue, type RunValue,
   type TableRowValue, type TablesValue, type TopicDeclaration, type TopicInfo, type TopicName, type TopicValues,
 } from './log/index.js'
 
@@ -61,6 +61,12 @@ export {
 } from './pipeline/score-documents.js'
 export { explain, openExplainer, type ExplainedPlace, type Explainer, type ExplainerSettings, type Explanation } from './pipeline/explain.js'
 export { readRun } from './pipeline/runs.js'
+export {
+  findDeadLetter, listDeadLetters, readDeadLetters,
+  type DeadLetter, type DeadLetterCount, type DeadLetterFilter, type DeadLetterList, type DeadLetterRecord, type FoundLetter, type ListedLetter, type ListOptions,
+} from './pipeline/dead-letters.js'
+export { replayDeadLetters, type NotReplayed, type ReplayOptions, type ReplayResult } from './pipeline/replay-dead-letters.js'
+export { readRetries, Retries, type RetryStatus } from './pipeline/retries.js'
 export { diffRuns, type DiffOptions, type Mover, type QueryDiff, type RunDiff } from './pipeline/diff.js'
 export { mergedTables, type MergedTables } from './pipeline/merged-tables.js'
 export { perNat, readTopK, type TopKRow, type TopKTable } from './pipeline/top-k.js'

@@ -1,7 +1,7 @@
 /** @file `tributary dead-letters list|show|replay`: what could not be processed, and another try. */
 import { Command } from 'commander'
 import { UserError } from '../base/index.js'
-import type { DeadLetterFilter, DeadLetterList, DeadLetterRecord, ListedLetter } from '../pipeline/dead-letters.js'
+import type { DeadLetterFilter, DeadLetterList, FoundLetter, ListedLetter } from '../pipeline/dead-letters.js'
 import type { ReplayResult } from '../pipeline/replay-dead-letters.js'
 import type { RetryStatus } from '../pipeline/retries.js'
 import { resolveGlobalSettings, resolveSettings, UsageError } from '../settings/index.js'
@@ -31,9 +31,11 @@ const textOf = (flags: Flags, name: string): string | undefined => {
 /** @throws UsageError for a stage or a time that there is not */
 const filterOf = (flags: Flags): DeadLetterFilter => {
   const [stage, since] = [textOf(flags, 'stage'), textOf(flags, 'since')]
-  if (stage !== undefined && !stages.some((known) => known === stage)) throw new UsageError(`--stage ${stage} is not allowed`, { fix: `one of ${stages.join(', ')}` })
+  if (stage !== undefined && !stages.some((known) => known === stage))
+    throw new UsageError(`--stage ${stage} is not allowed`, { fix: `one of ${stages.join(', ')}` })
   const sinceMs = since === undefined || !/^\d{4}-\d\d-\d\d/.test(since) ? NaN : Date.parse(since)
-  if (since !== undefined && Number.isNaN(sinceMs)) throw new UsageError(`--since ${since} is not allowed`, { fix: 'a time as ISO 8601 has it: 2026-01-31, or 2026-01-31T12:00:00Z' })
+  if (since !== undefined && Number.isNaN(sinceMs))
+    throw new UsageError(`--since ${since} is not allowed`, { fix: 'a time as ISO 8601 has it: 2026-01-31, or 2026-01-31T12:00:00Z' })
   const [run, cause, source] = [textOf(flags, 'run'), textOf(flags, 'cause'), textOf(flags, 'source')]
   return {
     ...(run === undefined ? {} : { run }), ...(stage === undefined ? {} : { stage }), ...(cause === undefined ? {} : { cause }),
@@ -43,7 +45,8 @@ const filterOf = (flags: Flags): DeadLetterFilter => {
 
 const limitOf = (flags: Flags): number => {
   const given = textOf(flags, 'limit') ?? '20'
-  if (!/^\d{1,7}$/.test(given) || Number(given) > limitMax) throw new UsageError(`--limit ${given} is not allowed`, { fix: `a whole number from 0 to ${count(limitMax)}` })
+  if (!/^\d{1,7}$/.test(given) || Number(given) > limitMax)
+    throw new UsageError(`--limit ${given} is not allowed`, { fix: `a whole number from 0 to ${count(limitMax)}` })
   return Number(given)
 }
 
@@ -110,7 +113,8 @@ const hexOf = (bytes: Uint8Array): string => {
   for (let at = 0; at < Math.min(bytes.length, hexBytesMax); at += 16) {
     const row = [...bytes.subarray(at, Math.min(at + 16, hexBytesMax))]
     const hex = row.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
-    lines.push(`${at.toString(16).padStart(8, '0')}  ${hex.padEnd(47)}  ${row.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('')}`)
+    const ascii = row.map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.')).join('')
+    lines.push(`${at.toString(16).padStart(8, '0')}  ${hex.padEnd(47)}  ${ascii}`)
   }
   if (bytes.length > hexBytesMax) lines.push(`and ${count(bytes.length - hexBytesMax)} bytes more: --raw writes all`)
   return lines.join('\n')
@@ -119,7 +123,7 @@ const hexOf = (bytes: Uint8Array): string => {
 /** Every line behind two spaces, so that no text of others looks like a field. */
 const indented = (text: string): string => text.split('\n').map((line) => `  ${line}\n`).join('')
 
-const letterText = ({ partition, offset, key, timestampMs, value, retry, source }: DeadLetterRecord & { readonly retry: RetryStatus; readonly source: string | null }): string => {
+const letterText = ({ partition, offset, key, timestampMs, value, retry, source }: FoundLetter): string => {
   const { original } = value
   const text = textIn(original)
   const rows: [string, string][] = [
@@ -181,7 +185,8 @@ const replayText = (result: ReplayResult, { dryRun }: { readonly dryRun: boolean
   lines.push(...listed('failed again:', result.failedAgain, failedAgainCount))
   if (wanted + alreadyWanted + alreadyDone > 0)
     lines.push(`of runs: ${count(wanted)} to be tried again, ${count(alreadyWanted)} were waiting already, ${count(alreadyDone)} were replayed before`)
-  for (const run of runs) lines.push(`run "${visible(run)}": a worker that follows tries them within seconds; else start it again (tributary score --run ${visible(run)} ...)`)
+  for (const run of runs.map(visible))
+    lines.push(`run "${run}": a worker that follows tries them within seconds; else start it again (tributary score --run ${run} ...)`)
   lines.push(...listed('cannot be replayed:', result.refused, result.refusedCount))
   if (!result.finished) lines.push('stopped; the same command does the rest')
   return `${lines.join('\n')}\n`
@@ -201,11 +206,13 @@ const replayCommand = (): Command =>
       const given = givenTo(command)
       const filter: DeadLetterFilter = { ...filterOf(given.flags), ...(ids.length === 0 ? {} : { ids }) }
       const isAll = given.flags.all === true
-      if (Object.keys(filter).length === 0 && !isAll) throw new UsageError('which dead letters are meant was not said', { fix: 'name ids, give a filter such as --run NAME or --cause TEXT, or --all' })
+      if (Object.keys(filter).length === 0 && !isAll)
+        throw new UsageError('which dead letters are meant was not said', { fix: 'name ids, give a filter such as --run NAME or --cause TEXT, or --all' })
       const settings = resolveSettings('ingest', { ...given, flags: { ...given.flags, source: given.flags.asSource, paths: ['-'] } })
       const dryRun = given.flags.dryRun === true
       const output = outputFor(settings)
-      const [{ openLog, openLogForReading }, { replayDeadLetters }] = await Promise.all([import('../pipeline/home.js'), import('../pipeline/replay-dead-letters.js')])
+      const { openLog, openLogForReading } = await import('../pipeline/home.js')
+      const { replayDeadLetters } = await import('../pipeline/replay-dead-letters.js')
       // A slip in --home is an error, not a new home.
       await (await openLogForReading(settings))[Symbol.asyncDispose]()
       const progress = progressFor(settings)
@@ -218,10 +225,10 @@ const replayCommand = (): Command =>
       if (settings.json) await output.json(result)
       else await output.write(replayText(result, { dryRun }))
       if (!result.finished) process.exitCode = interruption.exitCode ?? exitCodes.failed
-      else if (result.refusedCount > 0 && result.refusedCount === result.matched)
-        throw new UserError(result.matched === 1 ? `dead letter ${result.refused[0].id} cannot be replayed` : `none of these ${count(result.matched)} dead letters can be replayed`, {
-          fix: result.refused[0].cause,
-        })
+      else if (result.refusedCount > 0 && result.refusedCount === result.matched) {
+        const what = result.matched === 1 ? `dead letter ${result.refused[0].id} cannot` : `none of these ${count(result.matched)} dead letters can`
+        throw new UserError(`${what} be replayed: ${excerptOf(result.refused[0].cause, 300)}`)
+      }
     })
 
 const replayHelp = `

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { runId } from '../base/index.js'
 import type { Log, TopicInfo } from '../log/index.js'
+import type { DeadLetterCount } from '../pipeline/dead-letters.js'
 import { formatBytes, resolveGlobalSettings } from '../settings/index.js'
 import { bytesOnDisk, factorSets, type FactorSet } from './home.js'
 import { tableOf } from './output.js'
@@ -16,13 +17,8 @@ interface RunStatus {
   readonly lag: number
 }
 
-/** How many dead letters failed at a stage, and the commonest cause. */
-interface DeadLetterStatus {
-  readonly stage: string
-  readonly run: string | null
-  readonly count: number
-  readonly lastCause: string
-}
+/** How many dead letters failed at a stage, and the last cause. */
+type DeadLetterStatus = DeadLetterCount
 
 export interface Status {
   readonly home: string
@@ -34,28 +30,12 @@ export interface Status {
   readonly deadLetters: readonly DeadLetterStatus[]
 }
 
-const readBounds = { recordsMax: 1000, bytesMax: 8 * 1024 ** 2 }
-
-/** Reads the whole topic, some thousand records at a time; holds a line per (run, stage). */
-const deadLettersOf = async (log: Log, topics: readonly TopicInfo[]): Promise<readonly DeadLetterStatus[]> => {
-  const counts = new Map<string, { stage: string; run: string | null; count: number; lastCause: string }>()
-  const info = topics.find(({ topic }) => topic === 'dead-letters')
-  for (let partition = 0; partition < (info?.partitions ?? 0); partition++) {
-    for (let offset = info?.starts[partition] ?? 0; ; ) {
-      const records = await log.read('dead-letters', partition, offset, readBounds)
-      if (records.length === 0) break
-      offset = records[records.length - 1].offset + 1
-      for (const { value } of records) {
-        const [run, stage] = [value?.run ?? null, value?.stage ?? 'unreadable']
-        const key = JSON.stringify([run, stage])
-        const known = counts.get(key) ?? { stage, run, count: 0, lastCause: '' }
-        known.count++
-        known.lastCause = value?.cause ?? ''
-        counts.set(key, known)
-      }
-    }
-  }
-  return [...counts.values()].sort((a, b) => (a.run ?? '').localeCompare(b.run ?? '') || (a.stage < b.stage ? -1 : 1))
+/** Reads the whole topic, a block at a time; holds a line per (run, stage). */
+const deadLettersOf = async (log: Log): Promise<readonly DeadLetterStatus[]> => {
+  const { DeadLetterCounts, readDeadLetters } = await import('../pipeline/dead-letters.js')
+  const counts = new DeadLetterCounts()
+  for await (const record of readDeadLetters(log)) counts.add(record)
+  return [...counts.of()].sort((a, b) => (a.run ?? '').localeCompare(b.run ?? '') || (a.stage < b.stage ? -1 : 1))
 }
 
 const runsOf = async (log: Log, topics: readonly TopicInfo[]): Promise<readonly RunStatus[]> => {
@@ -80,7 +60,7 @@ export const statusOf = async (log: Log, home: string, factorsFolder: string): P
     queries: topics.some(({ topic }) => topic === 'queries') ? (await log.latest('queries')).length : 0,
     runs: await runsOf(log, topics),
     factors: await factorSets(factorsFolder),
-    deadLetters: await deadLettersOf(log, topics),
+    deadLetters: await deadLettersOf(log),
   }
 }
 

@@ -205,13 +205,17 @@ export const placeOfId = (id: string): { readonly partition: number; readonly of
   return { partition: Number(partition), offset: Number(offset) }
 }
 
-/** One dead letter, whole. @throws UserError if there is none of this id, or it cannot be read itself */
-export const findDeadLetter = async (log: Log, id: string): Promise<DeadLetterRecord & { readonly retry: RetryStatus; readonly source: string | null }> => {
+/** One dead letter, whole. */
+export type FoundLetter = DeadLetterRecord & { readonly retry: RetryStatus; readonly source: string | null }
+
+/** Finds one by its id. @throws UserError if there is none of this id, or it cannot be read itself */
+export const findDeadLetter = async (log: Log, id: string): Promise<FoundLetter> => {
   const { partition, offset } = placeOfId(id)
   const info = (await log.describe()).find(({ topic }) => topic === 'dead-letters')
   const [record]: readonly LogRecord<'dead-letters'>[] =
     info !== undefined && partition < info.partitions ? await log.read('dead-letters', partition, offset, { recordsMax: 1, bytesMax: 1 }) : []
-  if (record?.offset !== offset) throw new UserError(`there is no dead letter ${id} (one of a run that was reset is gone with it)`, { fix: 'tributary dead-letters list' })
+  if (record?.offset !== offset)
+    throw new UserError(`there is no dead letter ${id} (one of a run that was reset is gone with it)`, { fix: 'tributary dead-letters list' })
   if (!isReadable(record)) throw new UserError(`dead letter ${id} cannot be read itself: ${record.problem ?? 'its record is damaged'}`)
   return { ...record, retry: (await readRetries(log)).of(record), source: sourceOfLetter(record) }
 }

@@ -61,7 +61,9 @@ export interface ReplayResult {
 }
 
 /** @throws UserError for an id that is none */
-export const replayDeadLetters = async (log: Log, filter: DeadLetterFilter, { document, dryRun = false, signal, onProgress }: ReplayOptions): Promise<ReplayResult> => {
+export const replayDeadLetters = async (
+  log: Log, filter: DeadLetterFilter, { document, dryRun = false, signal, onProgress }: ReplayOptions,
+): Promise<ReplayResult> => {
   const retries = await readRetries(log)
   const runs = new Set((await log.describe()).some(({ topic }) => topic === 'runs') ? (await log.latest('runs')).map(({ key }) => key) : [])
   const total = { matched: 0, appended: 0, alreadyThere: 0, wanted: 0, alreadyWanted: 0, alreadyDone: 0 }
@@ -141,17 +143,18 @@ const told = () => {
 }
 
 type Refused = { readonly kind: 'refused'; readonly cause: string }
+type Failed = { readonly kind: 'failed'; readonly cause: string }
+type Document = { readonly kind: 'document'; readonly record: NewRecord<'documents'>; readonly mark: RetryValue }
 
 const refusal = (cause: string): Refused => ({ kind: 'refused', cause })
 
 /** A dead letter of ingest as the document that its line is now. */
-const again = (
-  record: DeadLetterRecord, options: DocumentOptions, retries: Retries,
-): Refused | { readonly kind: 'failed'; readonly cause: string } | { readonly kind: 'document'; readonly record: NewRecord<'documents'>; readonly mark: RetryValue } => {
+const again = (record: DeadLetterRecord, options: DocumentOptions, retries: Retries): Refused | Failed | Document => {
   const { value, partition, offset } = record
   const shard = value.shard ?? ''
   if (value.original.length >= ORIGINAL_BYTES_MAX) return refusal('its original is longer than what a dead letter keeps: mend the shard and ingest it again')
-  if (isTextShard(shard) && options.source === null) return refusal('the source of a .txt file is the name of its folder, which a dead letter does not keep: --as-source NAME')
+  if (isTextShard(shard) && options.source === null)
+    return refusal('the source of a .txt file is the name of its folder, which a dead letter does not keep: --as-source NAME')
   if (isUnmarkedRow(shard, value)) return refusal('an earlier version kept its bytes in a form that cannot be told from text: ingest the shard again')
   const line = rereadLine(value.original, { shard, index: value.index ?? 0 }, { textField: options.textField, idField: options.idField })
   const made = toRecord(line, shard, options)
@@ -169,7 +172,8 @@ const retryOf = (
   record: DeadLetterRecord, runs: ReadonlySet<string>, retries: Retries,
 ): Refused | { readonly kind: 'wanted'; readonly retry: RetryValue } | { readonly kind: 'known'; readonly state: 'wanted' | 'done' } => {
   const { value: { run, stage, offset: document }, partition, offset } = record
-  if (run === null || stage === 'fit' || run.startsWith('factors ')) return refusal('factors are fitted on a sample as it was: fit others under another name (tributary fit --factors NAME)')
+  if (run === null || stage === 'fit' || run.startsWith('factors '))
+    return refusal('factors are fitted on a sample as it was: fit others under another name (tributary fit --factors NAME)')
   if (!runs.has(run)) return refusal(`there is no run "${run}" (any more)`)
   const { state, attempt } = retries.of(record)
   if (state === 'done' || state === 'wanted') return { kind: 'known', state }

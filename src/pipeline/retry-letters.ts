@@ -108,9 +108,9 @@ const usableOf = async (asked: RetryValue, parts: RetryParts): Promise<Usable | 
   // The other pieces of the document have been scored.
   const wanted = letter.value.piece ?? (pieces.length === 1 ? 0 : undefined)
   const piece = pieces.find((other) => other.piece === wanted)
-  if (piece === undefined)
-    return { cause: wanted === undefined ? `the dead letter does not say which of the document's ${pieces.length} pieces it is of` : `the document has no piece ${wanted}`, document }
-  return { asked, document, isPiece: true, pieces: [piece] }
+  if (piece !== undefined) return { asked, document, isPiece: true, pieces: [piece] }
+  const cause = wanted === undefined ? `the dead letter does not say which of the document's ${pieces.length} pieces it is of` : `the document has no piece ${wanted}`
+  return { cause, document }
 }
 
 const isIn = ({ topic, partition }: DeadLetterValue, own: number): boolean => topic === 'documents' && partition === own

@@ -23,6 +23,7 @@ export const steps: Pipeline = {
     { name: 'scoreBatch', in: ['batch', 'artifact query cache'], out: 'scores', note: 'forward, backward down to the lowest tracked layer, join: one program on the engine' },
     { name: 'insert', in: 'scores', out: ['tables and moments', 'rejected'], note: 'top-k and bottom-k, raw and normed; exact sums; what is no number is rejected' },
     { name: 'commit', in: ['scores', 'tables and moments', 'rejected'], out: ['topic influence', 'topic tables', 'topic moments', 'topic dead-letters'], note: 'records, state and position in one transaction' },
+    { name: 'retryLetters', in: ['topic retries', 'topic documents'], out: ['topic influence', 'topic tables', 'topic moments', 'topic retries'], note: 'dead letters that were replayed take the same way, committed with the answer' },
     { name: 'rescore', in: ['topic tables', 'topic documents'], out: 'topic rescored', note: 'the first rows of each table again, with full-rank queries' },
   ],
 }

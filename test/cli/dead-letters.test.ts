@@ -146,7 +146,7 @@ describe('dead letters of a run', () => {
   test('are scored by the next worker of the run, to the bits of a run that had none, however often they are replayed', async () => {
     const early = await tributary('dead-letters replay --run mended')
     assert.equal(early.code, 1)
-    assert.match(early.stderr, /none of these 3 dead letters can be replayed\nfix: there is no run "mended"/)
+    assert.match(early.stderr, /none of these 3 dead letters can be replayed: there is no run "mended"/)
     assert.match(await done(scoring('mended')), /run "mended": 37 documents/)
     const sound = await stateNow('sound')
     assert.notEqual(await stateNow('mended'), sound)

@@ -131,7 +131,7 @@ describe('dead letters of ingest', () => {
 
   test('a blank line, and one that is no object, are problems and never an error', () => {
     for (const original of ['', '  ', '[1]', '"x"', '\ufeff'])
-      for (const shard of ['a.jsonl', 'a.jsonl.gz', 'odd'])
+      for (const shard of ['a.jsonl', 'a.jsonl.gz', 'a.parquet', 'odd'])
         assert.ok('problem' in rereadLine(Buffer.from(original), { shard, index: 3 }))
   })
 })
