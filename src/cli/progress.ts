@@ -170,14 +170,17 @@ export const loggedProgress = (
   say: (fields: Readonly<Record<string, unknown>>, line: string) => void, { now, everyMs = 5000 }: Pick<ProgressOptions, 'now' | 'everyMs'>,
 ): Progress => {
   let work: { readonly unit: string; total: number | null; done: number; note: string | undefined } | undefined
+  let isBegun = false
   let saidMs = -Infinity
   const tell = (): void => {
     if (work !== undefined) say({ ...work }, 'progress')
     saidMs = now()
   }
   const stop = (): void => {
-    tell()
+    // What was all there already was no work.
+    if (isBegun || work?.total === null) tell()
     work = undefined
+    isBegun = false
   }
   return {
     start: (total, unit) => {
@@ -186,6 +189,7 @@ export const loggedProgress = (
     },
     update: (done, note, total) => {
       if (work === undefined) return
+      isBegun = true
       work.done = done
       work.note = note ?? work.note
       work.total = total ?? work.total

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { PassThrough } from 'node:stream'
 import { test } from 'node:test'
 import { excerptOf, formatScore, tableOf, visible } from '../../src/cli/output.js'
-import { formatSeconds, terminalProgress } from '../../src/cli/progress.js'
+import { formatSeconds, loggedProgress, terminalProgress } from '../../src/cli/progress.js'
 
 /** Progress on a stream of lines, with a clock that the test turns. */
 const plain = (): { progress: ReturnType<typeof terminalProgress>; lines: () => string[]; wait: (seconds: number) => void } => {
@@ -68,6 +68,22 @@ test('what was all there already is not told as work', () => {
   assert.deepEqual(lines(), [])
   progress.stop()
   assert.deepEqual(lines(), ['0 documents in 0 s'])
+})
+
+test('as lines for machines: begun works with their end, and none that was all there already', () => {
+  const told: unknown[] = []
+  let nowMs = 0
+  const progress = loggedProgress((fields, line) => told.push([line, fields.unit, fields.done, fields.total]), { now: () => nowMs })
+  progress.start(3, 'queries')
+  progress.start(null, 'documents')
+  progress.update(2)
+  nowMs += 6000
+  progress.update(4)
+  progress.update(5)
+  progress.log('a remark')
+  progress.stop()
+  progress.stop()
+  assert.deepEqual(told, [['progress', 'documents', 2, null], ['progress', 'documents', 4, null], ['a remark', undefined, undefined, undefined], ['progress', 'documents', 5, null]])
 })
 
 test('a terminal gets a bar of its width, and the end of the work in a line', () => {

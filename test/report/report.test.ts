@@ -13,7 +13,7 @@ import { keyOf, type Log } from '../../src/log/index.js'
 import { analyseRun, type RunAnalyses } from '../../src/pipeline/analyse.js'
 import { openLog } from '../../src/pipeline/home.js'
 import type { TopKTable } from '../../src/pipeline/top-k.js'
-import { csvOf, darkColours, escapeHtml, excerptWithMarks, formatCell, html, lightColours, placesOfPhrases, reportPage } from '../../src/report/index.js'
+import { csvOf, darkColours, escapeHtml, excerptWithMarks, figuresOf, formatCell, html, lightColours, placesOfPhrases, reportPage } from '../../src/report/index.js'
 import type { RunQuery, RunRecord } from '../../src/settings/index.js'
 import { influenceOf, normOf, runQuery, runRecord } from '../pipeline/made-run.js'
 
@@ -95,6 +95,17 @@ test('every figure is there as SVG, every table as CSV and Parquet with the same
   assert.equal(rows.length, analysed.analyses.sources.raw.shares.length)
   assert.equal(csv.split('\r\n').length - 2, rows.length)
   assert.equal(rows[0].multiplier, analysed.analyses.sources.raw.shares[0].multiplier)
+})
+
+test('the page says where it comes from: checkpoint, factors, settings, versions, offsets; and every figure and finding stands in it', () => {
+  const text = readFileSync(page, 'utf8')
+  const provenance = text.slice(text.indexOf('<h2 id="provenance">'))
+  const { run, offsets } = analysed
+  for (const part of [`(${run.checkpoint})`, `${run.factors} (${run.factorsHash})`, new Date(run.createdMs).toISOString(), escapeHtml(JSON.stringify({ k: 100 })), `0: [${offsets[0].from}, ${offsets[0].end})`])
+    assert.ok(provenance.includes(part), part)
+  assert.equal(offsets[0].end, 300)
+  for (const { name } of figuresOf(analysed.analyses, 'raw')) assert.ok(text.includes(`<h2 id="${name}">`) && text.includes(`<a href="#${name}">`), name)
+  for (const number of [1, 2, 3, 4, 5]) assert.ok(text.includes(`<h3>${number}. `), `finding ${number}`)
 })
 
 test('a document whose score hangs on one token keeps its place, and is marked with the token', () => {
