@@ -41,3 +41,18 @@ test('nothing is said of a run that is young, nor of one without partitions', ()
   assert.equal(driftAfter(stream(1, 1500)), undefined)
   assert.equal(new ScoreDrift().read(), undefined)
 })
+
+test('a partition that was taken away no longer counts for the run', () => {
+  const drift = new ScoreDrift()
+  for (const [partition, mean] of [[0, 5], [1, 0]] as const) {
+    const part = stream(1 + partition, 4000, { mean })
+    const moments = new RunningMoments(2)
+    moments.insert(part)
+    drift.insert(partition, part, moments.normed)
+  }
+  const both = drift.read()
+  drift.forget(0)
+  const one = drift.read()
+  assert.ok(both !== undefined && one !== undefined)
+  assert.ok(both.shiftMax > 0.5 && one.shiftMax < 0.2, JSON.stringify([both, one]))
+})
