@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path'
 import { UserError } from '../base/index.js'
+import { openModel } from '../model/index.js'
 import type { ScoreSettings } from '../settings/index.js'
 import type { PipelineContext, WorkResult } from './context.js'
 import { score } from './score.js'
@@ -33,6 +34,7 @@ export const scoreCheckpoints = async (settings: ScoreSettings, context: Pipelin
     notes.push(...done.notes)
   }
   const runs: string[] = []
+  for (const { model } of checkpoints) await openModel(model) // what is wrong with the last is told before the first is worked on
   for (const [at, { model, weight }] of checkpoints.entries()) {
     const run = `${settings.run}.${at + 1}`
     context.progress.log(`run "${run}": checkpoint ${model}, weight ${weight}`)

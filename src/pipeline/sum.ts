@@ -1,8 +1,8 @@
 /**
  * @file Sum: the scores of several runs over the same documents and queries, weighted → one run, with tables and moments of
  * its own. What TracIn does with the checkpoints of a training (Pruthi et al. 2020, arXiv 2002.08484: Σ η_i ⟨g_q, g_z⟩,
- * weights η_i and the identity for factors), and an average over the checkpoints of a stretch of training with EK-FAC
- * factors, as in the segments of SOURCE (Bae et al. 2024, arXiv 2405.12186) without its exponentials.
+ * weights η_i and the identity for factors), an average over the checkpoints of a segment of training, and the sum over
+ * segments that SOURCE is (Bae et al. 2024, arXiv 2405.12186; influence/segments.ts).
  *
  *     influence of RUN 1 ─┐
  *     influence of RUN 2 ─┼─byDocument──▶ all parts of a document ──sum──▶ influence, tables, moments of the sum

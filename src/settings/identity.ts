@@ -120,6 +120,15 @@ const queriesDiffer = (recorded: Json | undefined, now: Json | undefined): strin
   return `queries: ${was.size} then, ${is.size} now (${parts.length > 0 ? parts.join('; ') : 'in another order'})`
 }
 
+/** What is summed, by name and weight; of the same names and weights, which run is another. */
+const sumsDiffer = (recorded: Json | undefined, now: Json | undefined): string => {
+  type Part = { readonly run: string; readonly weight: number; readonly settings: Json }
+  const [was, is] = [recorded, now].map((sum) => (sum ?? []) as unknown as readonly Part[])
+  const named = (parts: readonly Part[]): string => (parts.length === 0 ? 'nothing' : parts.map(({ run, weight }) => `${weight} × ${run}`).join(' + '))
+  const others = was.filter((part, at) => canonicalJson(part.settings) !== canonicalJson(is[at]?.settings ?? null)).map(({ run }) => run)
+  return named(was) === named(is) ? `sum: ${others.join(', ')} of other settings` : `sum: ${named(was)} then, ${named(is)} now`
+}
+
 /**
  * Refuses to go on with a run under other settings than it began with.
  * @param recorded canonical JSON of the run's record (`RunRecord.settings`)
@@ -133,7 +142,7 @@ export const assertSameSettings = (run: string, recorded: string, now: string): 
   const keys = [...new Set([...Object.keys(was), ...Object.keys(is)])].sort()
   const differences = keys
     .filter((key) => show(was[key]) !== show(is[key]) || canonicalJson(was[key] ?? null) !== canonicalJson(is[key] ?? null))
-    .map((key) => (key === 'queries' ? queriesDiffer(was[key], is[key]) : `${key}: ${show(was[key])} then, ${show(is[key])} now`))
+    .map((key) => (key === 'queries' ? queriesDiffer(was[key], is[key]) : key === 'sum' ? sumsDiffer(was[key], is[key]) : `${key}: ${show(was[key])} then, ${show(is[key])} now`))
   if (differences.length === 0) return
   throw new UserError(`run "${run}" began under other settings:\n${differences.map((line) => `  ${line}`).join('\n')}`, {
     fix: `give the same settings${flagsOfEngine(was['engine'], is['engine'])} to go on with it, or a new --run name to begin another`,
