@@ -3,7 +3,7 @@
  * real checkpoint, its EK-FAC factors and its documents.
  *
  *     node dist/bench/precision.js --model DIR --documents FILE --queries FILE
- *         [--track mlp] [--context 64] [--number 256] [--queries-max 10] [--join low-rank] [--device cpu] [--threads 2]
+ *         [--track mlp] [--context 64] [--number 256] [--fit-documents N] [--queries-max 10] [--join low-rank] [--device cpu] [--threads 2]
  *         [--precisions f16,bf16] [--home DIR]
  *
  * Documents are JSON lines with "text" or "tokens" (ids); queries with "prompt" and "completion", or "tokens" and in
@@ -22,7 +22,7 @@ import { tokenTexts } from '../src/pipeline/token-texts.js'
 const { values } = parseArgs({
   options: {
     model: { type: 'string' }, documents: { type: 'string' }, queries: { type: 'string' }, track: { type: 'string', default: 'mlp' }, context: { type: 'string', default: '64' },
-    number: { type: 'string', default: '256' }, 'queries-max': { type: 'string', default: '10' }, join: { type: 'string', default: 'low-rank' },
+    number: { type: 'string', default: '256' }, 'fit-documents': { type: 'string' }, 'queries-max': { type: 'string', default: '10' }, join: { type: 'string', default: 'low-rank' },
     device: { type: 'string', default: 'cpu' }, threads: { type: 'string', default: '2' }, precisions: { type: 'string', default: 'f16,bf16' }, home: { type: 'string' },
   },
 })
@@ -61,7 +61,7 @@ try {
     writeFileSync(shard, pieces.map((piece) => `${JSON.stringify(piece)}\n`).join(''))
     await ingest(ingestSettings({ home, paths: [shard] }), pipelineContext(log))
     const began = performance.now()
-    const { notes } = await fit(fitSettings({ ...common, documents: pieces.length, track: values.track }), pipelineContext(log))
+    const { notes } = await fit(fitSettings({ ...common, documents: Number(values['fit-documents'] ?? pieces.length), track: values.track }), pipelineContext(log))
     console.log(`${notes.join('. ')}; ${((performance.now() - began) / 1e3).toFixed(0)} s`)
   }
   const scored = async (precision: 'f32' | 'f16' | 'bf16'): Promise<{ readonly seconds: number; readonly losses: readonly number[]; readonly norms: readonly number[]; readonly scores: readonly (readonly number[])[]; readonly rejected: number }> => {

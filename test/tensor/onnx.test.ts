@@ -14,7 +14,7 @@ engineConformance('onnx', {
 modelConformance('onnx', { open: () => onnxEngine({ threads: 1 }), tolerance: 1e-4 })
 
 for (const precision of ['f16', 'bf16'] as const) precisionConformance('onnx', { open: () => onnxEngine({ threads: 1 }), precision })
-// As a GPU gets it; ONNX Runtime then puts the CPU's casts around products of float16 itself.
+// As a GPU gets it. On the CPU, ONNX Runtime widens float16 again, and leaves out the rounding of what is float32 before and after.
 precisionConformance('onnx, traced for CUDA', { open: () => onnxEngine({ threads: 1, tracedFor: 'cuda' }), precision: 'f16' })
 
 test('what two callers both ask for is computed once', async () => {
@@ -62,4 +62,17 @@ test('a GPU keeps what is fixed: it is in the session, and bound once', async ()
   await program.bind({ w: floats([8]) })
   assert.deepEqual([...(await program.run({ x: floats([0, 0]) })).own.data], [8])
   await assert.rejects(program.bind({ y: floats([1, 1]) }), /"y" is fixed, and bound already/)
+})
+
+test('the CPU rounds what products take and give to the precision, and nothing that is no product', async () => {
+  await using engine = onnxEngine({ threads: 1 })
+  for (const [precision, wanted] of [['f32', [1.0004, 3.3333].map(Math.fround)], ['f16', [1, 3.333984375]], ['bf16', [1, 3.328125]]] as const) {
+    await using program = await engine.compile({
+      name: 'rounded', inputs: { x: { type: 'float32', shape: ['M', 2] } }, weights: new Map(), precision,
+      build: (ops, value) => ({ y: ops.matmul(value('x'), ops.constant([1, 0, 0, 1], [2, 2])), z: ops.scale(value('x'), 2) }),
+    })
+    const { y, z } = await program.run({ x: { type: 'float32', shape: [1, 2], data: Float32Array.of(1.0004, 3.3333) } })
+    assert.deepEqual([...y.data], wanted, precision)
+    assert.deepEqual([...z.data], [1.0004, 3.3333].map((x) => 2 * Math.fround(x)))
+  }
 })
