@@ -7,7 +7,7 @@ import type { Assignment } from '../log/index.js'
 export interface Ownership {
   /** What is owned now, by partition. Throws what ended the assignments, if they failed. */
   current(): readonly Assignment[]
-  /** Resolves when something was assigned or lost since the call, when so long has passed, or when the signal is aborted. */
+  /** Resolves when something was assigned or lost since `current` was asked last, when so long has passed, or when the signal is aborted. */
   changed(options: { readonly signal: AbortSignal; readonly msMax: number }): Promise<void>
 }
 
@@ -16,7 +16,11 @@ export const ownership = (assignments: AsyncIterable<Assignment>): Ownership => 
   const owned = new Set<Assignment>()
   let failure: { readonly error: unknown } | undefined
   const waiting = new Set<() => void>()
+  /** Changes until now, and those that `current` has told of. */
+  let changes = 0
+  let told = 0
   const tell = (): void => {
+    changes++
     for (const wake of [...waiting]) wake()
   }
   const gather = async (): Promise<void> => {
@@ -39,6 +43,7 @@ export const ownership = (assignments: AsyncIterable<Assignment>): Ownership => 
   return {
     current: () => {
       if (failure !== undefined) throw failure.error
+      told = changes
       return [...owned].filter(({ lost }) => !lost.aborted).sort((a, b) => a.partition - b.partition)
     },
     changed: ({ signal, msMax }) =>
@@ -52,7 +57,7 @@ export const ownership = (assignments: AsyncIterable<Assignment>): Ownership => 
         const timer = setTimeout(wake, msMax)
         signal.addEventListener('abort', wake)
         waiting.add(wake)
-        if (signal.aborted || failure !== undefined) wake()
+        if (signal.aborted || changes !== told) wake()
       }),
   }
 }

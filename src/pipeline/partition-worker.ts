@@ -5,11 +5,14 @@
  * A position is { offset: the chunk's first record, detail: { end, outcomes } }: in the middle of a chunk it says which
  * records the chunk has and how many of its outcomes are committed.
  *
+ * A commit is on its way while what follows it is computed, one at a time: it takes along what there was when it began. If it
+ * fails, whatever came after it is of no more use either, and goes with the state.
+ *
  * Between two chunks dead letters are tried again that somebody asked for (retries.ts).
  */
 import { firstValueFrom, from } from 'rxjs'
 import type { RunId } from '../base/index.js'
-import type { Assignment, Log, LogRecord, NewRecord, Position } from '../log/index.js'
+import type { Assignment, Commit, Log, LogRecord, NewRecord, Position } from '../log/index.js'
 import type { Tokenizer } from '../model/index.js'
 import { silentObserver, type Observer } from './observer.js'
 import type { BatchBounds } from './operators/batch-by-tokens.js'
@@ -22,8 +25,8 @@ import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer 
 
 /** A chunk's bounds. A chunk that was begun under other bounds is gone on with as it was cut. */
 const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
-/** What waits for a commit at most. */
-const pendingRecordsMax = 16_384
+/** What waits for a commit at most; as much may be on its way in one. */
+const pendingRecordsMax = 4_096
 /** How often is looked for retries that were asked for while there are documents to score, ms. */
 const retriesEveryMs = 1_000
 const retriesBounds = { recordsMax: 1024, bytesMax: 1 << 20 } as const
@@ -87,9 +90,12 @@ export interface PartitionWorker {
   readonly assignment: Assignment
   /** As many records of the partition are done as if all before this offset were. */
   readonly reached: number
-  /** What was done since the last commit. */
+  /** What was done and is not confirmed to be committed. */
   readonly uncommitted: Tally
+  /** Everything until now; resolves when it is durable. Rejects for a commit that was on its way, too. */
   commit(): Promise<void>
+  /** Resolves when no commit is on its way, however the last one ended. */
+  settled(): Promise<void>
   /** Reads and tokenizes ahead; `after`: what follows the chunk that is in hand now. */
   prepare(after: boolean): void
   /** One chunk, from where it was left; or dead letters that are to be tried again. False: there is neither. */
@@ -110,8 +116,12 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
   let appendedMs: number[] = []
   let pending: NewRecord[] = []
   let uncommitted: Tally = nothing
-  let committedMs = now()
+  let begunMs = now()
   let dirty = false
+  /** The commit that was begun last, until it is decided; never rejects. */
+  let onTheWay: Promise<void> | undefined
+  /** What a commit failed with; none comes after it. */
+  let failure: { readonly error: unknown } | undefined
   /** Records of the chunk in hand that are done; its outcomes are not in the records' order. */
   let inChunk = 0
   const retries = new Retries()
@@ -148,24 +158,45 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'stage' in value ? [value] : [])))
   }
 
-  const commit = async (): Promise<void> => {
-    if (!dirty) return
-    const append = [...pending, ...state.takeChanges()]
+  const write = async (commit: Commit, times: readonly number[], tally: Tally): Promise<void> => {
     const committed = observer.time('commit')
     try {
-      await assignment.commit({ append, position })
+      await assignment.commit(commit)
     } catch (error) {
       observer.notCommitted({ partition, reason: lost.aborted ? 'fenced' : 'failed' })
-      throw error
+      failure = { error }
+      return
     }
     committed()
-    observer.committed({ partition, records: append.length, offset: position.offset, appendedMs })
+    observer.committed({ partition, records: commit.append.length, offset: commit.position.offset, appendedMs: times })
+    uncommitted = sum(uncommitted, tally, -1)
+  }
+
+  const settled = async (): Promise<void> => {
+    await onTheWay
+  }
+
+  /** @throws what the commit before failed with: nothing that came after it can be committed */
+  const begin = async (): Promise<void> => {
+    await settled()
+    if (failure !== undefined) throw failure.error
+    if (!dirty) return
+    onTheWay = write({ append: [...pending, ...state.takeChanges()], position }, appendedMs, uncommitted).finally(() => (onTheWay = undefined))
     appendedMs = []
     pending = []
-    uncommitted = nothing
     dirty = false
-    committedMs = now()
+    begunMs = now()
   }
+
+  const commit = async (): Promise<void> => {
+    await begin()
+    await settled()
+    if (failure !== undefined) throw failure.error
+  }
+
+  /** By time while none is on its way; at an interval of 0 every batch has its own. */
+  const isDue = (): boolean =>
+    pending.length >= pendingRecordsMax || (now() - begunMs >= commitEveryMs && (onTheWay === undefined || commitEveryMs === 0))
 
   const lookForRetries = async (): Promise<void> => {
     lookedMs = now()
@@ -216,6 +247,7 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
       return uncommitted
     },
     commit,
+    settled,
     prepare: (after) => {
       const begun = detailOf(position)
       const offset = after && begun !== undefined ? begun.end : position.offset
@@ -230,7 +262,10 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
       const known = ahead?.from === position.offset ? await ahead.prepared : undefined
       ahead = undefined
       const prepared = known ?? (await prepareAt(position.offset, begun?.end))
-      if (prepared === undefined) return await retry(onOutcome)
+      if (prepared === undefined) {
+        if (isDue()) await begin()
+        return await retry(onOutcome)
+      }
       const { chunk, end } = prepared
       let outcomes = begun?.outcomes ?? 0
       position = { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
@@ -238,12 +273,13 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
       const results = from([chunk]).pipe(scoreChunk(run, scorer, { from: outcomes, together }))
       for await (const outcome of pulled(results, ends)) {
         lost.throwIfAborted()
+        if (failure !== undefined) throw failure.error
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
         // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
         inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
         await take(outcome, onOutcome)
-        if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
+        if (isDue()) await begin()
       }
       return true
     },

@@ -27,8 +27,9 @@ export interface PassResult extends Tally {
  * Scores what the partitions hold that this worker owns, as they come and go. Without `follow` it ends when the run as a
  * whole has caught up, whichever workers do it. Resolves to what this worker did (and committed).
  *
- * In memory at a time: two chunks (one in hand, one read ahead) and what waits for a commit, however many partitions are
- * owned; and the tables and moments of each partition that is.
+ * In memory at a time: two chunks (one in hand, one read ahead), however many partitions are owned; and of each partition that
+ * is, its tables and moments, what waits for a commit and what is on its way in one. No commit is on its way when this ends,
+ * whether it resolves or rejects.
  * @throws what the scorer, or the log for good, rejects with: a worker that cannot go on ends
  */
 export const scorePartitions = async (owned: Ownership, parts: ScoreParts): Promise<PassResult> => {
@@ -41,11 +42,17 @@ export const scorePartitions = async (owned: Ownership, parts: ScoreParts): Prom
   let total: Tally = nothing
   let left = 0
   let countedMs = -Infinity
+  /** Commits of workers that were dropped while these were on their way: they may count. */
+  const leaving = new Set<Promise<void>>()
 
   const drop = (worker: PartitionWorker): void => {
-    total = sum(total, worker.uncommitted, -1)
     workers.delete(worker.assignment)
     observer.lost(worker.partition)
+    const gone = worker.settled().then(() => {
+      total = sum(total, worker.uncommitted, -1)
+      leaving.delete(gone)
+    })
+    leaving.add(gone)
   }
   const restore = async (assignment: Assignment): Promise<void> => {
     try {
@@ -90,38 +97,53 @@ export const scorePartitions = async (owned: Ownership, parts: ScoreParts): Prom
     parts.onProgress?.(total, left)
   }
 
-  reconcile()
-  await Promise.all(restoring)
-  reconcile()
-  observer.ready()
-  for (;;) {
-    let idle = true
-    // A chunk of each in turn, so that no partition waits for another's end.
-    const turn = reconcile()
-    for (const [at, worker] of turn.entries()) {
-      if (signal.aborted) break
-      if (!workers.has(worker.assignment) || worker.assignment.lost.aborted) continue
-      const next = turn[(at + 1) % turn.length]
-      const worked = await unlessLost(worker, () => worker.chunk({
-        onOutcome: report,
-        // While this chunk is computed, the next one is read and tokenized.
-        meanwhile: () => next.prepare(next === worker),
-      }))
-      idle &&= worked === false
-    }
-    if (signal.aborted) break
-    if (!idle) continue
-    for (const worker of reconcile()) await unlessLost(worker, worker.commit)
-    if (restoring.size > 0) await Promise.race([...restoring, owned.changed({ signal, msMax: waitMsMax })])
-    else if (!follow && (await hasCaughtUp(log, run))) return { ...total, left: 0 }
-    else {
-      if (follow) parts.onProgress?.(total, 0)
-      observer.idle()
-      await waited(log, owned, signal, follow)
-    }
+  const commitAll = async (): Promise<void> => {
+    await Promise.all(reconcile().map((worker) => unlessLost(worker, worker.commit)))
   }
-  for (const worker of reconcile()) await unlessLost(worker, worker.commit)
-  return { ...total, left: (await hasCaughtUp(log, run)) ? 0 : Math.max(1, await leftOf(log, run, workers.values())) }
+  /** Resolves to the records of the run that are left. */
+  const pass = async (): Promise<number> => {
+    reconcile()
+    await Promise.all(restoring)
+    reconcile()
+    observer.ready()
+    for (;;) {
+      let idle = true
+      // A chunk of each in turn, so that no partition waits for another's end.
+      const turn = reconcile()
+      for (const [at, worker] of turn.entries()) {
+        if (signal.aborted) break
+        if (!workers.has(worker.assignment) || worker.assignment.lost.aborted) continue
+        const next = turn[(at + 1) % turn.length]
+        const worked = await unlessLost(worker, () => worker.chunk({
+          onOutcome: report,
+          // While this chunk is computed, the next one is read and tokenized.
+          meanwhile: () => next.prepare(next === worker),
+        }))
+        idle &&= worked === false
+      }
+      if (signal.aborted) break
+      if (!idle) continue
+      await commitAll()
+      if (restoring.size > 0) await Promise.race([...restoring, owned.changed({ signal, msMax: waitMsMax })])
+      else if (!follow && (await hasCaughtUp(log, run))) return 0
+      else {
+        if (follow) parts.onProgress?.(total, 0)
+        observer.idle()
+        await waited(log, owned, signal, follow)
+      }
+    }
+    await commitAll()
+    return (await hasCaughtUp(log, run)) ? 0 : Math.max(1, await leftOf(log, run, workers.values()))
+  }
+
+  try {
+    const behind = await pass()
+    await Promise.all(leaving)
+    return { ...total, left: behind }
+  } finally {
+    await Promise.all([...workers.values()].map((worker) => worker.settled()))
+    await Promise.all(leaving)
+  }
 }
 
 /** Until something may be there to do: more documents, another partition; or, without `follow`, others may be done. */

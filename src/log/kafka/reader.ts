@@ -19,6 +19,8 @@ const WAIT_MS = 100
 interface Kept {
   readonly from: number
   readonly records: readonly KafkaRecord[]
+  /** Those before this place were asked for already. */
+  readonly at: number
   readonly next: number
 }
 
@@ -53,28 +55,30 @@ export class Reader {
 
   /** Bounded as `Log.read` says, but that what a reader leaves out counts too. */
   async read(topic: string, partition: number, offset: number, { recordsMax, bytesMax }: ReadBounds): Promise<PartitionRead> {
-    const { records, next } = await this.#some(topic, partition, offset, bytesMax)
-    let count = 0
-    for (let bytes = 0; count < records.length; count++) {
-      bytes += Buffer.byteLength(records[count].key) + (records[count].value?.length ?? 0)
-      if (count > 0 && (count >= recordsMax || bytes > bytesMax)) break
+    const { records, at: first, next } = await this.#some(topic, partition, offset, bytesMax)
+    let end = first
+    for (let bytes = 0; end < records.length; end++) {
+      bytes += Buffer.byteLength(records[end].key) + (records[end].value?.length ?? 0)
+      if (end > first && (end - first >= recordsMax || bytes > bytesMax)) break
     }
-    const taken = records.slice(0, count)
+    const taken = records.slice(first, end)
     const last = taken.at(-1)
     if (last === undefined) return { records: taken, next }
-    this.#keep(place(topic, partition), { from: last.offset + 1, records: records.slice(count), next })
-    return { records: taken, next: count < records.length ? last.offset + 1 : next }
+    // An answer of megabytes serves hundreds of reads: it is kept as it is, not copied for each.
+    this.#keep(place(topic, partition), end < records.length ? { from: last.offset + 1, records, at: end, next } : { from: last.offset + 1, records: [], at: 0, next })
+    return { records: taken, next: end < records.length ? last.offset + 1 : next }
   }
 
   /** The next records from an offset on, kept ones or an answer of the broker; none: caught up. */
-  async #some(topic: string, partition: number, offset: number, bytesMax: number): Promise<PartitionRead> {
+  async #some(topic: string, partition: number, offset: number, bytesMax: number): Promise<Omit<Kept, 'from'>> {
     const at = place(topic, partition)
     const kept = this.#kept.get(at)
     this.#kept.delete(at)
     let from = offset
     if (kept !== undefined && offset >= kept.from && offset <= kept.next) {
-      const records = kept.records.filter((record) => record.offset >= offset)
-      if (records.length > 0) return { records, next: kept.next }
+      let { at: first } = kept
+      while (first < kept.records.length && kept.records[first].offset < offset) first++
+      if (first < kept.records.length) return { records: kept.records, at: first, next: kept.next }
       from = kept.next
     }
     const startedMs = this.#clock.nowMs()
@@ -83,11 +87,11 @@ export class Reader {
       const { records, next } = await this.#fetch(topic, partition, from, {
         bytesMax: Math.min(Math.max(bytesMax, FETCH_BYTES_MIN), FETCH_BYTES_MAX), waitMsMax: behind ? WAIT_MS : 0,
       })
-      if (records.length > 0) return { records, next }
+      if (records.length > 0) return { records, at: 0, next }
       if (next > from) from = next
       else if (!behind) {
-        this.#keep(at, { from: offset, records: [], next: from })
-        return { records: [], next: from }
+        this.#keep(at, { from: offset, records: [], at: 0, next: from })
+        return { records: [], at: 0, next: from }
       } else if (this.#clock.nowMs() - startedMs > PATIENCE_MS)
         throw new KafkaFault('unavailable', `what was committed to partition ${partition} does not become visible`, { resource: topic })
     }

@@ -88,8 +88,10 @@ export class Topics {
    * @throws RecordRefused for a record over the bounds or off its schema
    */
   async encode(records: readonly NewRecord[], home?: number): Promise<Encoded> {
-    const topics = await Promise.all(records.map(({ topic }) => this.#known.get(topic) ?? this.get(topic)))
-    for (const { codec } of new Set(topics)) await codec.prepareToWrite()
+    const used = new Map<TopicName, Topic>()
+    for (const name of new Set(records.map(({ topic }) => topic))) used.set(name, await this.get(name))
+    for (const { codec } of used.values()) await codec.prepareToWrite()
+    const topics = records.map(({ topic }) => used.get(topic) ?? unknown(topic))
     const encoder = new Encoder()
     records.forEach(({ topic, key, value }, i) => {
       if (value === null && !topics[i].compacted) throw new Error(`topic "${topic}" is not compacted: it takes no tombstone (key "${key}")`)
@@ -128,4 +130,8 @@ export class Topics {
     }
     return decoded
   }
+}
+
+const unknown = (topic: TopicName): never => {
+  throw new Error(`topic "${topic}" is not known`)
 }

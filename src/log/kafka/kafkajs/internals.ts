@@ -50,21 +50,6 @@ export interface Broker {
     readonly isolationLevel: number
     readonly topics: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[] }[]
   }): Promise<{ readonly responses: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[] }>
-  produce(request: {
-    readonly topicData: readonly {
-      readonly topic: string
-      readonly partitions: readonly {
-        readonly partition: number
-        readonly firstSequence: number
-        readonly messages: readonly { readonly key: string; readonly value: Buffer | null; readonly timestamp: number; readonly headers: object }[]
-      }[]
-    }[]
-    readonly transactionalId: string
-    readonly producerId: string
-    readonly producerEpoch: number
-    readonly acks: number
-    readonly timeout: number
-  }): Promise<{ readonly topics: readonly { readonly topicName: string; readonly partitions: readonly { readonly partition: number; readonly baseOffset: string }[] }[] }>
   initProducerId(request: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
   addPartitionsToTxn(request: Transaction & { readonly topics: readonly TopicPartitions[] }): Promise<unknown>
   addOffsetsToTxn(request: Transaction & { readonly groupId: string }): Promise<unknown>

@@ -70,3 +70,21 @@ export const coordinatorOf = async (cluster: Cluster, kind: keyof typeof COORDIN
     return cluster.findBroker(coordinator) // newer than the metadata, which kafkajs has fetched again by now
   }
 }
+
+/** Runs a request at a coordinator; again while it is refused with one of `types`, before it changed anything. */
+export type Coordinated = <Result>(types: readonly string[], work: (broker: Broker) => Promise<Result>) => Promise<Result>
+
+/** Who the coordinator is, is asked once, and again after any error. */
+export const onCoordinator = (cluster: Cluster, kind: keyof typeof COORDINATOR, id: string, msMax: number): Coordinated => {
+  let nodeId: number | null = null
+  return (types, work) => patiently(msMax, types, async () => {
+    try {
+      const broker: Broker = nodeId === null ? await coordinatorOf(cluster, kind, id, msMax) : await cluster.findBroker({ nodeId })
+      nodeId = broker.nodeId
+      return await work(broker)
+    } catch (error) {
+      nodeId = null
+      throw error
+    }
+  })
+}

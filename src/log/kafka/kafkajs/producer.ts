@@ -8,34 +8,51 @@ import { sendsOf } from '../sends.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
 import { faultOf } from './faults.js'
 import type { Broker, Cluster } from './internals.js'
-import { again, coordinatorOf, leaderOf, patiently } from './leaders.js'
+import { again, leaderOf, onCoordinator, type Coordinated } from './leaders.js'
+import { produce, type PartitionBatch, type ProducerIdentity } from './produce.js'
 
 /** The markers of the transaction before are still being written. */
 const concurrent = ['CONCURRENT_TRANSACTIONS']
+/** Another broker is the coordinator now, or this one does not know it yet: nothing was done. */
+const moved = ['NOT_COORDINATOR_FOR_GROUP', 'GROUP_LOAD_IN_PROGRESS']
+const refused = [...concurrent, ...moved]
 
-const grouped = <Key, Item>(items: readonly Item[], keyOf: (item: Item) => Key): readonly (readonly [Key, readonly Item[]])[] => {
-  const groups = new Map<Key, Item[]>()
-  for (const item of items) {
-    const group = groups.get(keyOf(item))
-    if (group === undefined) groups.set(keyOf(item), [item])
-    else group.push(item)
-  }
-  return [...groups]
+interface Part {
+  readonly topic: string
+  readonly partition: number
+  readonly records: ProducerRecord[]
 }
+
+/** Records by where they go; those of a partition keep their order. */
+const partsOf = (records: readonly ProducerRecord[]): readonly Part[] => {
+  const parts = new Map<string, Part>()
+  let last: Part | undefined
+  for (const record of records) {
+    const { topic, partition } = record
+    // Neighbours mostly go to the same place.
+    if (last === undefined || last.topic !== topic || last.partition !== partition) {
+      const at = placeOf(topic, partition)
+      last = parts.get(at) ?? { topic, partition, records: [] }
+      parts.set(at, last)
+    }
+    last.records.push(record)
+  }
+  return [...parts.values()]
+}
+
+const placeOf = (topic: string, partition: number): string => `${topic} ${partition}`
 
 export const newProducer = async (options: KafkajsOptions, transactionalId: string): Promise<TransactionalProducer> => {
   const { requestMs, transactionMs } = timingsOf(options)
   const cluster = connect(options)
-  const coordinator = (): Promise<Broker> =>
-    coordinatorOf(cluster, 'transaction', transactionalId, requestMs)
+  const coordinated = onCoordinator(cluster, 'transaction', transactionalId, requestMs)
   try {
     const { producerId, producerEpoch } = await again(cluster, transactionalId, async () => {
       await cluster.connect()
       await cluster.refreshMetadata()
-      const broker = await coordinator()
-      return patiently(requestMs, concurrent, () => broker.initProducerId({ transactionalId, transactionTimeout: transactionMs }))
+      return coordinated(concurrent, (broker) => broker.initProducerId({ transactionalId, transactionTimeout: transactionMs }))
     })
-    return transactions(cluster, { transactionalId, producerId, producerEpoch }, coordinator, requestMs)
+    return transactions(cluster, { transactionalId, producerId, producerEpoch }, coordinated, requestMs)
   } catch (error) {
     await cluster.disconnect().catch(() => {})
     throw error
@@ -44,63 +61,57 @@ export const newProducer = async (options: KafkajsOptions, transactionalId: stri
 
 const transactions = (
   cluster: Cluster,
-  identity: { readonly transactionalId: string; readonly producerId: string; readonly producerEpoch: number },
-  coordinator: () => Promise<Broker>,
+  identity: ProducerIdentity,
+  coordinated: Coordinated,
   requestMs: number,
 ): TransactionalProducer => {
   const { transactionalId } = identity
   const sequences = new Map<string, number>()
+  let group: { readonly id: string; readonly coordinated: Coordinated } | undefined
   let spent = false
   let busy = false
 
   const send = async (records: readonly ProducerRecord[], ends: Map<string, Written>): Promise<void> => {
-    const perLeader = new Map<Broker, ProducerRecord[]>()
-    for (const record of records) {
-      const leader = await leaderOf(cluster, record.topic, record.partition)
-      const list = perLeader.get(leader)
-      if (list === undefined) perLeader.set(leader, [record])
-      else list.push(record)
+    const perLeader = new Map<Broker, PartitionBatch[]>()
+    for (const { topic, partition, records: own } of partsOf(records)) {
+      const leader = await leaderOf(cluster, topic, partition)
+      const batch = { topic, partition, records: own, firstSequence: sequences.get(placeOf(topic, partition)) ?? 0 }
+      const batches = perLeader.get(leader)
+      if (batches === undefined) perLeader.set(leader, [batch])
+      else batches.push(batch)
     }
-    await Promise.all([...perLeader].map(async ([leader, own]) => {
-      const topicData = grouped(own, ({ topic }) => topic).map(([topic, ofTopic]) => ({
-        topic,
-        partitions: grouped(ofTopic, ({ partition }) => partition).map(([partition, list]) => ({
-          partition,
-          firstSequence: sequences.get(`${topic} ${partition}`) ?? 0,
-          messages: list.map(({ key, value, timestampMs }) => ({ key, value, timestamp: timestampMs, headers: {} })),
-        })),
-      }))
-      const { topics } = await leader.produce({ ...identity, topicData, acks: -1, timeout: requestMs })
-      for (const { topicName, partitions } of topics)
-        for (const { partition, baseOffset } of partitions) {
-          const count = own.filter((record) => record.topic === topicName && record.partition === partition).length
-          const at = `${topicName} ${partition}`
-          sequences.set(at, ((sequences.get(at) ?? 0) + count) % 2 ** 31)
-          ends.set(at, { topic: topicName, partition, end: Number(baseOffset) + count })
-        }
+    await Promise.all([...perLeader].map(async ([leader, batches]) => {
+      const bases = new Map((await produce(leader, batches, identity, requestMs)).map((answer) => [placeOf(answer.topic, answer.partition), answer.baseOffset]))
+      for (const { topic, partition, firstSequence, records: own } of batches) {
+        const at = placeOf(topic, partition)
+        const base = bases.get(at)
+        if (base === undefined) throw new KafkaFault('unavailable', `the answer to a send leaves out partition ${partition}`, { resource: topic })
+        sequences.set(at, (firstSequence + own.length) % 2 ** 31)
+        ends.set(at, { topic, partition, end: base + own.length })
+      }
     }))
   }
 
   const write = async (records: readonly ProducerRecord[], offsets: GroupOffsets | undefined, ends: Map<string, Written>): Promise<void> => {
-    const broker = await coordinator()
     if (records.length > 0) {
-      const topics = grouped(records, ({ topic }) => topic).map(([topic, list]) => ({
-        topic, partitions: [...new Set(list.map(({ partition }) => partition))],
-      }))
-      await patiently(requestMs, concurrent, () => broker.addPartitionsToTxn({ ...identity, topics }))
+      const partitions = new Map<string, number[]>()
+      for (const { topic, partition } of partsOf(records)) partitions.set(topic, [...(partitions.get(topic) ?? []), partition])
+      const topics = [...partitions].map(([topic, own]) => ({ topic, partitions: own }))
+      await coordinated(refused, (broker) => broker.addPartitionsToTxn({ ...identity, topics }))
       for (const part of sendsOf(records)) await send(part, ends)
     }
     if (offsets === undefined) return
-    const { group, topic } = offsets
-    await patiently(requestMs, concurrent, () => broker.addOffsetsToTxn({ ...identity, groupId: group }))
+    const { group: groupId, topic } = offsets
+    await coordinated(refused, (broker) => broker.addOffsetsToTxn({ ...identity, groupId }))
+    if (group?.id !== groupId) group = { id: groupId, coordinated: onCoordinator(cluster, 'group', groupId, requestMs) }
     const partitions = offsets.offsets.map(({ partition, offset }) => ({ partition, offset: String(offset), metadata: null }))
     // The same offsets twice are the same offsets; a cluster's first group waits for the topic that keeps them.
-    await patiently(requestMs, ['GROUP_COORDINATOR_NOT_AVAILABLE', 'GROUP_LOAD_IN_PROGRESS', 'NOT_COORDINATOR_FOR_GROUP'], async () =>
-      (await coordinatorOf(cluster, 'group', group, requestMs)).txnOffsetCommit({ ...identity, groupId: group, topics: [{ topic, partitions }] }))
+    await group.coordinated([...moved, 'GROUP_COORDINATOR_NOT_AVAILABLE'], (broker) =>
+      broker.txnOffsetCommit({ ...identity, groupId, topics: [{ topic, partitions }] }))
   }
 
   const end = async (commit: boolean): Promise<void> => {
-    await (await coordinator()).endTxn({ ...identity, transactionResult: commit })
+    await coordinated([], (broker) => broker.endTxn({ ...identity, transactionResult: commit }))
   }
 
   const closed = async (): Promise<void> => {
