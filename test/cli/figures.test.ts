@@ -1,4 +1,4 @@
-/** @file `analyses`, `report` and `export` as processes: what they print and write, and what they say where it is not to be had. */
+/** @file `analyses`, `report` and `export` as processes: what they print and write, and what they say where it is not to be had. One by one: they share a home. */
 import assert from 'node:assert/strict'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,7 +22,7 @@ const refused = ({ code, stdout, stderr }: Ended, expected: number, message: Reg
   assert.doesNotMatch(stderr, /\n {4}at |This is a bug/)
 }
 
-describe('the figures of a run', { concurrency: 2 }, () => {
+describe('the figures of a run', () => {
   const folder = temporaryFolder()
   const home = join(folder, '.tributary')
   const tributary = tributaryIn(folder)
