@@ -25,12 +25,15 @@ export const endsModel = ({ to }: Span, model: Pick<Model, 'blocks'>): boolean =
 export const layersIn = ({ from, to }: Span, tracked: readonly LinearLayer[]): readonly LinearLayer[] =>
   tracked.filter(({ block }) => from <= block + 1 && block + 1 < to)
 
+/** Inputs of the loss. */
+const atHead: ReadonlySet<string> = new Set(['rows', 'labels', 'uniforms'])
+
 /** A program's inputs, given what it has of a whole model: labels with the head, the stream at both ends. */
 export const stageInputs = (
   model: Pick<Model, 'blocks' | 'width'>, inputs: Readonly<Record<string, InputSpec>>, stage: Span = wholeModel(model),
 ): Readonly<Record<string, InputSpec>> => {
   const stream = { type: 'float32', shape: ['B', 'T', model.width] } as const
-  const { rows, labels, uniforms, ...others } = inputs
+  const others = Object.fromEntries(Object.entries(inputs).filter(([name]) => !atHead.has(name)))
   return {
     ...(endsModel(stage, model) ? inputs : { ...others, cotangent: stream }),
     ...(beginsModel(stage) ? {} : { entry: stream }),
