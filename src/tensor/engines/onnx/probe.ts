@@ -103,7 +103,7 @@ export const chooseDevice = async (
     `device ${device}: ${precision} products at ${(gemmRate / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 2 })} GFLOP/s${software ? ', by a software driver: for tests' : ''}`
   const cpu: ChosenDevice = {
     device: 'cpu',
-    note: precision === 'f32' ? undefined : `device cpu multiplies in float32: --precision ${precision} rounds to 16 bits as a GPU does, and takes longer than f32`,
+    note: precision === 'f32' ? undefined : `device cpu multiplies in float32: --precision ${precision} rounds to 16 bits as a GPU does, and saves nothing`,
   }
   if (wanted === 'cpu') return cpu
   if (wanted !== 'auto') {
