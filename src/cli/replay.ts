@@ -16,6 +16,10 @@ export const replayCommand = (): Command =>
     .option('--partition <P...>', 'only documents of these partitions')
     .option('--source <NAME...>', 'only documents of these sources')
     .option('--follow', 'when caught up, wait for more documents')
+    .option('--listen <HOST:PORT>', 'serve /metrics, /healthz and /readyz on this address; a port alone is one of 127.0.0.1')
+    .option('--serve', 'serve the live page on the address of --listen while it runs')
+    .option('--log-level <LEVEL>', 'log lines on standard error from this level on, as tributary score has them')
+    .option('--log-format <FORMAT>', 'text or json')
     .addHelpText('after', `
 The new run has OLD's checkpoints, factors, queries (as they are now) and settings, but for what --set changes, and OLD's
 documents, or a slice of them. What a run is about is part of what identifies it: the same command goes on with it.

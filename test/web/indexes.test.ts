@@ -70,7 +70,7 @@ test('the rate of now is of the last seconds alone', () => {
 })
 
 test('dead letters are all counted, and the newest of them kept', async () => {
-  const letter = (i: number): DeadLetterValue => ({ run: i % 2 === 0 ? 'even' : 'odd', stage: 'score', cause: `cause ${i}`, topic: 'documents', partition: 0, offset: i, shard: null, index: null, document: `d${i}`, original: new Uint8Array(1) })
+  const letter = (i: number): DeadLetterValue => ({ run: i % 2 === 0 ? 'even' : 'odd', stage: 'score', cause: `cause ${i}`, topic: 'documents', partition: 0, offset: i, shard: null, index: null, document: `d${i}`, piece: null, original: new Uint8Array(1) })
   const { log } = logOf(Array.from({ length: 700 }, (_, i) => letter(i)))
   const index = new DeadLetterIndex(log)
   while (await index.read([0], [700]));
