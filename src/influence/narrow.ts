@@ -11,7 +11,7 @@ import type { InputSpec, TensorData } from '../tensor/index.js'
 import type { JoinKind, JoinShape } from './joins.js'
 import { lowRankOf, sharedWidths } from './precondition.js'
 
-/** Measured on SmolLM2-135M: docs/engines.md. */
+/** With room on both sides; not tuned. How near scores come with it: docs/engines.md. */
 export const gradientScale = 2 ** 6
 
 /** The norm that a query gets in a layer, within a factor of 2: its numbers are then about this over √(their count). */
