@@ -72,6 +72,10 @@ export const kafkaFields: Fields<KafkaSettings> = {
   },
   kafkaCert: { kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: 'none', flag: false, about: "the client's certificate" },
   kafkaKey: { kind: kinds.text('a PEM file'), argument: 'FILE', fallback: null, fallbackAbout: 'none', flag: false, about: "the key of the client's certificate" },
+  kafkaServername: {
+    kind: kinds.text('a host name'), argument: 'NAME', fallback: null, fallbackAbout: 'the host in the address', flag: false,
+    about: "what the brokers' certificate must name, where that is not their host",
+  },
   kafkaSasl: {
     kind: kinds.choice('plain', 'scram-sha-256', 'scram-sha-512'), argument: 'MECHANISM', fallback: null, fallbackAbout: 'none', flag: false,
     about: 'SASL mechanism',

@@ -8,7 +8,7 @@ export interface KafkaAccess {
   /** host:port each. */
   readonly brokers: readonly string[]
   /** PEM texts; null: plaintext. */
-  readonly tls: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null } | null
+  readonly tls: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null; readonly servername?: string } | null
   readonly sasl: { readonly mechanism: SaslMechanism; readonly username: string; readonly password: string } | null
   readonly schemaRegistry: string | null
   /** Before every name on the cluster. */
@@ -24,15 +24,15 @@ const portDefault = 9092
  * @throws UsageError for files that cannot be read, and for half of a credential
  */
 export const kafkaAccess = (settings: GlobalSettings): KafkaAccess | undefined => {
-  const { log, kafkaTls, kafkaCa, kafkaCert, kafkaKey, kafkaSasl, kafkaUsername, kafkaPassword, schemaRegistry } = settings
+  const { log, kafkaTls, kafkaCa, kafkaCert, kafkaKey, kafkaServername, kafkaSasl, kafkaUsername, kafkaPassword, schemaRegistry } = settings
   if (!log.startsWith('kafka://')) return undefined
   const brokers = log.slice('kafka://'.length).split(',').map((broker) => (/:\d+$/.test(broker) ? broker : `${broker}:${portDefault}`))
   if ((kafkaCert === null) !== (kafkaKey === null))
     throw new UsageError(`the client's ${kafkaCert === null ? 'key is given without its certificate' : 'certificate is given without its key'}`, {
       fix: 'kafka: {cert: FILE, key: FILE} in the run file, or TRIBUTARY_KAFKA_CERT and TRIBUTARY_KAFKA_KEY',
     })
-  const tls = kafkaTls || kafkaCa !== null || kafkaCert !== null
-    ? { ca: pem('ca', kafkaCa), cert: pem('cert', kafkaCert), key: pem('key', kafkaKey) }
+  const tls = kafkaTls || kafkaCa !== null || kafkaCert !== null || kafkaServername !== null
+    ? { ca: pem('ca', kafkaCa), cert: pem('cert', kafkaCert), key: pem('key', kafkaKey), ...(kafkaServername === null ? {} : { servername: kafkaServername }) }
     : null
   return { brokers, tls, sasl: saslOf(kafkaSasl, kafkaUsername, kafkaPassword), schemaRegistry, prefix: settings.kafkaPrefix ?? '', sessionMs: settings.kafkaSessionTimeoutMs }
 }

@@ -14,6 +14,8 @@ export interface KafkaSettings {
   readonly kafkaCa: string | null
   readonly kafkaCert: string | null
   readonly kafkaKey: string | null
+  /** What a broker's certificate must name, where that is not the host in its address. */
+  readonly kafkaServername: string | null
   readonly kafkaSasl: SaslMechanism | null
   readonly kafkaUsername: string | null
   /** A secret: from a variable or the run file only, never printed and never recorded. */

@@ -285,7 +285,7 @@ class KafkaLog implements Log {
       const members = await patiently(this.#clock, () => this.#client.admin.groupMembers(group))
       if (members > 0)
         throw new UserError(`${members} ${members === 1 ? 'worker is' : 'workers are'} at work on run "${run}"`, {
-          fix: 'stop them (a worker that was killed counts for its session, 30 s at most), then try again',
+          fix: 'stop them, then try again (a worker that was killed counts until its session timeout, kafka: {session-timeout-ms}, is over)',
         })
       const { partitions } = await this.#topics.get('documents')
       for (let partition = 0; partition < partitions; partition++) await this.#forgetPartition(run, partition)
