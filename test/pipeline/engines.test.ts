@@ -70,3 +70,20 @@ test('a device is refused before any work: one that is not there, and any with T
   assert.equal(record.settings.engine, 'onnx')
   await driveScore(log, home, model, { device: 'auto' }) // the CPU again
 })
+
+test('a run with products of 16 bits is near one without, says so in its record, and stays with its precision', async () => {
+  const model = await tinyCheckpoint(join(temporary(), 'model'))
+  const { home, log } = await homeWith(Array.from({ length: 20 }, (_, i) => documentOf(i)))
+  await driveFit(log, home, model, { device: 'cpu' })
+  await driveScore(log, home, model, { run: 'wide', device: 'cpu' })
+  await driveScore(log, home, model, { run: 'half', device: 'cpu', precision: 'f16' })
+  const [wide, half] = [await influenceOf(log, 'wide'), await influenceOf(log, 'half')]
+  assert.equal(half.length, 20)
+  for (const q of ids.keys()) {
+    const largest = Math.max(...wide.map(({ influence }) => Math.abs(influence[q])))
+    const errors = wide.map(({ influence }, i) => Math.abs(half[i].influence[q] - influence[q]) / largest)
+    assert.ok(Math.max(...errors) < 0.02 && Math.max(...errors) > 1e-6, `${ids[q]}: ${Math.max(...errors)}`)
+  }
+  assert.equal((await readRun(log, 'half')).settings.precision, 'f16')
+  await assert.rejects(driveScore(log, home, model, { run: 'half', device: 'cpu' }), /precision: "f16" then, nothing now/)
+})
