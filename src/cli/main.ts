@@ -14,6 +14,7 @@ import { analysesCommand } from './analyses.js'
 import { deadLettersCommand } from './dead-letters.js'
 import { describeCommand } from './describe.js'
 import { diffCommand } from './diff.js'
+import { doctorCommand } from './doctor.js'
 import { explainCommand } from './explain.js'
 import { exportCommand } from './export.js'
 import { fitCommand } from './fit.js'
@@ -50,7 +51,7 @@ const buildProgram = (): Command => {
   addGlobalOptions(program)
   for (const command of [
     ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(), deadLettersCommand(), topicsCommand(),
-    serveCommand(), describeCommand(),
+    serveCommand(), describeCommand(), doctorCommand(),
   ])
     program.addCommand(inheriting(program, command))
   return program
