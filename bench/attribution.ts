@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import {
-  batchTensors, boundBases, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueProgram, inputName, inputWidth, joinCost, joins, modelFlop,
+  batchTensors, boundBases, covarianceFlop, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueFlop, eigenvalueProgram, inputName, inputWidth, joinCost, joins, modelFlop,
   openFactors, planJoin, scoreBatch, scoreProgram, trackedLayers, writeBasis, writeEigenvalues, writeManifest, inputFile, layerFile, completed,
   type Basis, type FactorManifest, type FactorSet, type JoinKind,
 } from '../src/influence/index.js'
@@ -190,7 +190,7 @@ const fitFactors = async (
         times.push(await seconds(() => program.run({ tokens, rows: lossRows, uniforms: u, real })))
       }
       const time = median(times.slice(1))
-      const flop = modelFlop(model, tracked, T) - gradientFlop(tracked) + covarianceShapes(tracked).reduce((sum, { width }) => sum + 2 * width * width * 0.625, 0)
+      const flop = covarianceFlop(model, tracked, T)
       report('covarianceTokensPerSecond', (B * T) / time)
       report('covariance GFLOP a token', flop / 1e9)
       report('covariance fraction of GEMM rate', (flop * B * T) / time / 1e9 / rate())
@@ -215,8 +215,7 @@ const fitFactors = async (
       times.push(await seconds(() => program.run({ tokens, rows: lossRows, uniforms: u })))
     }
     const time = median(times.slice(1))
-    const rotations = [...bases.inputs.values(), ...bases.outputs.values()].reduce((sum, { width }) => sum + 2 * width * width, 0)
-    const flop = modelFlop(model, tracked, T) + rotations
+    const flop = eigenvalueFlop(model, tracked, T)
     report('lambdaTokensPerSecond', (B * T) / time)
     report('lambda GFLOP a token', flop / 1e9)
     report('lambda fraction of GEMM rate', (flop * B * T) / time / 1e9 / rate())
@@ -229,9 +228,6 @@ const fitFactors = async (
   await writeManifest(folder, await completed(folder, manifest))
   return openFactors(folder, 'bench', tracked)
 }
-
-/** Forming G, which the first pass does not. */
-const gradientFlop = (tracked: readonly LinearLayer[]): number => tracked.reduce((sum, layer) => sum + 2 * layer.outputs * inputWidth(layer), 0)
 
 /** The peer's figures, and ours over theirs. */
 const compare = (figures: Figures, peer: Readonly<Record<string, unknown>>): void => {

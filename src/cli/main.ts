@@ -21,6 +21,7 @@ import { fitCommand } from './fit.js'
 import { ingestCommand } from './ingest.js'
 import { addGlobalOptions } from './options.js'
 import { endQuietlyWithoutReader } from './output.js'
+import { planCommand } from './plan.js'
 import { queriesCommand } from './queries.js'
 import { replayCommand } from './replay.js'
 import { resetCommand } from './reset.js'
@@ -51,7 +52,7 @@ const buildProgram = (): Command => {
   addGlobalOptions(program)
   for (const command of [
     ingestCommand(), fitCommand(), queriesCommand(), scoreCommand(), sumCommand(), replayCommand(), diffCommand(), resetCommand(), topkCommand(), explainCommand(), scoresCommand(), analysesCommand(), reportCommand(), exportCommand(), statusCommand(), deadLettersCommand(), topicsCommand(),
-    serveCommand(), describeCommand(), doctorCommand(),
+    serveCommand(), describeCommand(), doctorCommand(), planCommand(),
   ])
     program.addCommand(inheriting(program, command))
   return program

@@ -22,6 +22,7 @@ export {
   lowRankOf, preconditioner, sharedWidths,
   type DenseQuery, type LayerPreconditioner, type LowRankQuery, type QueryLayerGradient, type SharedQueries,
 } from './precondition.js'
+export { covarianceFlop, eigenCubes, eigenvalueFlop, factorBytes, rotationFlop } from './costs.js'
 export { decayOf, inverseOf, type LaterFactors } from './segments.js'
 export { queryGradient, queryProgram, type QueryGradient, type TokenizedQuery } from './query-gradients.js'
 export { compileInStages, runsTogether, type BuildProgram, type StagedModel, type Stages } from './staged-program.js'

@@ -8,6 +8,7 @@ const abouts: Readonly<Record<SectionName, string>> = {
   sum: 'the scores of several runs → their weighted sum, a run of its own',
   topk: "a run's tables",
   explain: "a document's influence on one query, by token and by layer",
+  plan: 'what a fit and a scoring would take: memory, disk, hours',
   scores: "a run's scores, as files",
   analyses: "the papers' figures of a run",
   report: 'the figures, tables and provenance of a run, as one HTML file',

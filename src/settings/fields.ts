@@ -17,6 +17,7 @@ import type {
   FitSettings,
   GlobalSettings,
   IngestSettings,
+  PlanSettings,
   ReportSettings,
   KafkaSettings,
   ScoreSettings,
@@ -330,6 +331,26 @@ export const topkFields: Fields<TopkSettings> = {
   normed: { kind: kinds.onOff(), fallback: false, about: "by influence over the norm of the document's gradient" },
 }
 
+export const planFields: Fields<PlanSettings> = {
+  ...globalFields,
+  model: modelField,
+  device: deviceField,
+  track: fitFields.track,
+  blocks: fitFields.blocks,
+  join: scoreFields.join,
+  rank: scoreFields.rank,
+  sharedRank: scoreFields.sharedRank,
+  context: contextField,
+  batchTokens: batchTokensField,
+  memory: scoreFields.memory,
+  deviceMemory: { kind: kinds.bytes({ min: 64 * MiB }), argument: 'BYTES', fallback: null, fallbackAbout: '--memory', about: "a GPU's memory, in place of --memory" },
+  queryCount: { kind: kinds.whole({ min: 1, max: 1_000_000 }), argument: 'N', fallback: 100, about: 'queries' },
+  documents: { kind: kinds.whole({ min: 1 }), argument: 'N', fallback: 100_000, about: 'documents to score' },
+  fitDocuments: { kind: kinds.whole({ min: 1 }), argument: 'N', fallback: 2_000, about: 'documents to fit on' },
+  tokensMean: { kind: kinds.whole({ min: 2 }), argument: 'T', fallback: 512, about: "tokens of a document, on the average; the context's at most" },
+  gemmRate: { kind: kinds.whole({ min: 1, max: 1e9 }), argument: 'GFLOPS', fallback: null, fallbackAbout: 'measured', about: 'rate of float32 products, to plan for another machine' },
+}
+
 export const explainFields: Fields<ExplainSettings> = {
   ...globalFields,
   run: runField,
@@ -425,6 +446,7 @@ export const commandFields = {
   sum: sumFields,
   topk: topkFields,
   explain: explainFields,
+  plan: planFields,
   scores: scoresFields,
   analyses: analysesFields,
   report: reportFields,

@@ -39,6 +39,7 @@ export type {
   JoinChoice,
   KafkaSettings,
   Long,
+  PlanSettings,
   PrecisionName,
   ReportSettings,
   SaslMechanism,

@@ -6,8 +6,19 @@ import { z } from 'zod'
 import { commandFields, flagOf, globalFields, kebab, variableOf, type Field, type Fields, type SectionName } from './fields.js'
 import { readRunFile, showValue, type RunFile } from './run-file.js'
 import type {
-  AnalysesSettings, ExplainSettings, ExportSettings, FitSettings, GlobalSettings, IngestSettings, ReportSettings, ScoreSettings, ScoresSettings, ServeSettings,
-  SumSettings, TopkSettings,
+  AnalysesSettings,
+  ExplainSettings,
+  ExportSettings,
+  FitSettings,
+  GlobalSettings,
+  IngestSettings,
+  PlanSettings,
+  ReportSettings,
+  ScoreSettings,
+  ScoresSettings,
+  ServeSettings,
+  SumSettings,
+  TopkSettings,
 } from './settings.js'
 import { UsageError } from './usage-error.js'
 
@@ -18,6 +29,7 @@ interface SettingsOf {
   readonly sum: SumSettings
   readonly topk: TopkSettings
   readonly explain: ExplainSettings
+  readonly plan: PlanSettings
   readonly scores: ScoresSettings
   readonly analyses: AnalysesSettings
   readonly report: ReportSettings

@@ -252,6 +252,30 @@ export interface ScoresSettings extends GlobalSettings {
   readonly force: boolean
 }
 
+/** What is planned for: a checkpoint, so many documents and queries, a bound of memory. */
+export interface PlanSettings extends GlobalSettings {
+  readonly model: string
+  readonly device: DeviceChoice
+  readonly track: string
+  readonly blocks: number
+  readonly join: JoinChoice
+  readonly rank: number
+  readonly sharedRank: number
+  readonly context: number | null
+  readonly batchTokens: number
+  /** Bytes of host memory, and of the device's if that is the bound. */
+  readonly memory: number
+  readonly deviceMemory: number | null
+  /** How many. */
+  readonly queryCount: number
+  readonly documents: number
+  readonly fitDocuments: number
+  /** Of a document, before it is cut to the context. */
+  readonly tokensMean: number
+  /** GFLOP/s of float32 products; null: measured. */
+  readonly gemmRate: number | null
+}
+
 export interface ServeSettings extends GlobalSettings, WatchedSettings {
   readonly listen: string
   /** The run that the page opens with; null: the newest. */
