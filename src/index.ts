@@ -30,7 +30,7 @@ export {
 export {
   fitSettings, formatBytes, globalSettings, ingestSettings, kafkaAccess, parseBytes, replaySettings, resolveSettings, scoreSettings, UsageError,
   type Accuracy, type Damping, type DeviceChoice, type FitOptions, type FitSettings, type GlobalSettings, type IngestOptions, type IngestSettings, type JoinChoice,
-  type Json, type KafkaAccess, type KafkaSettings, type Long, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type SaslMechanism, type ScoresFormat, type Strategy,
+  type Json, type KafkaAccess, type KafkaSettings, type Long, type PlanSettings, type RunQuery, type RunRecord, type ScoreOptions, type ScoreSettings, type SaslMechanism, type ScoresFormat, type Strategy,
 } from './settings/index.js'
 
 // The log.
@@ -67,6 +67,8 @@ export {
 } from './pipeline/dead-letters.js'
 export { replayDeadLetters, type NotReplayed, type ReplayOptions, type ReplayResult } from './pipeline/replay-dead-letters.js'
 export { readRetries, Retries, type RetryStatus } from './pipeline/retries.js'
+export { planRun, type PlannedScoring, type RunPlan } from './pipeline/plan.js'
+export { examine, type DoctorOptions, type Finding } from './pipeline/doctor.js'
 export { diffRuns, type DiffOptions, type Mover, type QueryDiff, type RunDiff } from './pipeline/diff.js'
 export { mergedTables, type MergedTables } from './pipeline/merged-tables.js'
 export { perNat, readTopK, type TopKRow, type TopKTable } from './pipeline/top-k.js'
