@@ -68,7 +68,7 @@ export {
 export { replayDeadLetters, type NotReplayed, type ReplayOptions, type ReplayResult } from './pipeline/replay-dead-letters.js'
 export { readRetries, Retries, type RetryStatus } from './pipeline/retries.js'
 export { planRun, type PlannedScoring, type RunPlan } from './pipeline/plan.js'
-export { examine, type DoctorOptions, type Finding } from './pipeline/doctor.js'
+export { examine, type Diagnosis, type DoctorOptions } from './pipeline/doctor.js'
 export { diffRuns, type DiffOptions, type Mover, type QueryDiff, type RunDiff } from './pipeline/diff.js'
 export { mergedTables, type MergedTables } from './pipeline/merged-tables.js'
 export { perNat, readTopK, type TopKRow, type TopKTable } from './pipeline/top-k.js'

@@ -1,12 +1,12 @@
 /** @file `tributary doctor` */
 import { Command } from 'commander'
 import { UserError } from '../base/index.js'
-import type { Finding } from '../pipeline/doctor.js'
+import type { Diagnosis } from '../pipeline/doctor.js'
 import { resolveGlobalSettings } from '../settings/index.js'
 import { escaped } from './output.js'
 import { givenTo, outputFor } from './shell.js'
 
-const textOf = ({ name, usable, needed, said, fix }: Finding): string =>
+const textOf = ({ name, usable, needed, said, fix }: Diagnosis): string =>
   `${usable ? 'ok     ' : needed ? 'BROKEN ' : 'missing'} ${name}: ${escaped(said)}\n${usable || fix === undefined ? '' : `        fix: ${escaped(fix)}\n`}`
 
 export const doctorCommand = (): Command =>
@@ -20,7 +20,7 @@ matrices. Nothing is changed.`)
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)
       const { examine } = await import('../pipeline/doctor.js')
-      const findings: Finding[] = []
+      const findings: Diagnosis[] = []
       for await (const finding of examine(settings)) {
         findings.push(finding)
         if (!settings.json) await output.write(textOf(finding))

@@ -11,7 +11,7 @@ import { devices, findTfjs, gpuPresent, probeDevice, tfjsBackends, type Device, 
 import { openLogForReading } from './home.js'
 
 /** One thing looked at. */
-export interface Finding {
+export interface Diagnosis {
   /** `node`, `memory`, `home`, `log`, `registry`, or an engine and where it computes: `onnx cpu`, `onnx cuda`, `tfjs @tensorflow/tfjs-node` */
   readonly name: string
   readonly usable: boolean
@@ -37,7 +37,7 @@ const memoryMin = 2 ** 30
 const diskMin = 2 ** 30
 
 /** Looks at one thing after the other. Does not reject for what it finds. */
-export const examine = async function* (settings: GlobalSettings, { probe = probeDevice, signal }: DoctorOptions = {}): AsyncGenerator<Finding> {
+export const examine = async function* (settings: GlobalSettings, { probe = probeDevice, signal }: DoctorOptions = {}): AsyncGenerator<Diagnosis> {
   yield node()
   yield memory()
   yield home(settings.home)
@@ -50,13 +50,13 @@ export const examine = async function* (settings: GlobalSettings, { probe = prob
   for (const backend of tfjsBackends) yield tfjs(backend)
 }
 
-const node = (): Finding => {
+const node = (): Diagnosis => {
   const major = Number(process.versions.node.split('.')[0])
   const said = `Node ${process.versions.node} on ${process.platform} ${process.arch}, ${availableParallelism()} cores`
   return { name: 'node', usable: major >= nodeMin, needed: true, said, ...(major >= nodeMin ? {} : { fix: `Node ${nodeMin} or later` }) }
 }
 
-const memory = (): Finding => {
+const memory = (): Diagnosis => {
   const bound = process.constrainedMemory?.() ?? 0
   const total = bound > 0 ? Math.min(bound, totalmem()) : totalmem()
   const usable = total >= memoryMin
@@ -69,7 +69,7 @@ const memory = (): Finding => {
 /** The nearest folder above that exists. */
 const existing = (path: string): string => (existsSync(path) || dirname(path) === path ? path : existing(dirname(path)))
 
-const home = (folder: string): Finding => {
+const home = (folder: string): Diagnosis => {
   const path = resolve(folder)
   const at = existing(path)
   try {
@@ -86,7 +86,7 @@ const home = (folder: string): Finding => {
   }
 }
 
-const logOf = async (settings: GlobalSettings): Promise<Finding> => {
+const logOf = async (settings: GlobalSettings): Promise<Diagnosis> => {
   const embedded = settings.log === 'embedded'
   if (embedded && !existsSync(resolve(settings.home))) return { name: 'log', usable: true, needed: true, said: 'embedded: made by the first ingest' }
   try {
@@ -103,7 +103,7 @@ const logOf = async (settings: GlobalSettings): Promise<Finding> => {
 const registryMs = 5_000
 
 /** Asked for the types of schemas that it has: every registry with Confluent's interface answers that, with no subject at all. */
-const registry = async (url: string): Promise<Finding> => {
+const registry = async (url: string): Promise<Diagnosis> => {
   const at = new URL(url)
   const shown = `${at.protocol}//${at.host}${at.pathname}`
   try {
@@ -119,7 +119,7 @@ const registry = async (url: string): Promise<Finding> => {
   }
 }
 
-const onDevice = async (device: Device, threads: number | null, probe: typeof probeDevice): Promise<Finding> => {
+const onDevice = async (device: Device, threads: number | null, probe: typeof probeDevice): Promise<Diagnosis> => {
   const name = `onnx ${device}`
   const needed = device === 'cpu'
   const report = await probe(device, { threads: threads ?? undefined })
@@ -132,7 +132,7 @@ const onDevice = async (device: Device, threads: number | null, probe: typeof pr
 
 const gflops = (rate: number): string => `${(rate / 1e9).toLocaleString('en-US', { maximumSignificantDigits: 3 })} GFLOP/s`
 
-const tfjs = (backend: (typeof tfjsBackends)[number]): Finding => {
+const tfjs = (backend: (typeof tfjsBackends)[number]): Diagnosis => {
   const name = `tfjs ${backend}`
   try {
     const { versions } = findTfjs({ backend })

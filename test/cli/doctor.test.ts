@@ -5,13 +5,13 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import type { AddressInfo } from 'node:net'
-import { examine, type Finding } from '../../src/pipeline/doctor.js'
+import { examine, type Diagnosis } from '../../src/pipeline/doctor.js'
 import { globalSettings } from '../../src/settings/index.js'
 import type { Device, DeviceReport } from '../../src/tensor/index.js'
 import { temporaryFolder, tributaryIn } from './tributary.js'
 
-const findingsOf = (stdout: string): readonly Finding[] => (JSON.parse(stdout) as { findings: readonly Finding[] }).findings
-const named = (findings: readonly Finding[], name: string): Finding => {
+const findingsOf = (stdout: string): readonly Diagnosis[] => (JSON.parse(stdout) as { findings: readonly Diagnosis[] }).findings
+const named = (findings: readonly Diagnosis[], name: string): Diagnosis => {
   const found = findings.find((finding) => finding.name === name)
   assert.ok(found, `${name} among ${findings.map((finding) => finding.name).join(', ')}`)
   return found
@@ -54,8 +54,8 @@ describe('doctor', () => {
     await new Promise((resolve) => server.once('listening', resolve))
     const { port } = server.address() as AddressInfo
     const none = (device: Device): Promise<DeviceReport> => Promise.resolve({ device, usable: false, problem: 'none', fix: 'none' })
-    const at = async (url: string): Promise<Finding> => {
-      const findings: Finding[] = []
+    const at = async (url: string): Promise<Diagnosis> => {
+      const findings: Diagnosis[] = []
       for await (const finding of examine(globalSettings({ home: join(folder, 'fresh'), schemaRegistry: url }), { probe: none })) findings.push(finding)
       return named(findings, 'registry')
     }
@@ -77,7 +77,7 @@ describe('doctor', () => {
           ? { device, usable: true, gemmRate: options.width === 'float16' ? 4e13 : 2e13, software: false }
           : { device, usable: false, problem: 'it died', fix: 'another machine' },
       )
-    const findings: Finding[] = []
+    const findings: Diagnosis[] = []
     for await (const finding of examine(globalSettings({ home: join(folder, 'fresh') }), { probe })) findings.push(finding)
     const cuda = named(findings, 'onnx cuda')
     assert.deepEqual([cuda.usable, cuda.gemmRate, cuda.gemmRateF16, cuda.said], [true, 2e13, 4e13, 'f32 products at 20,000 GFLOP/s, f16 products at 40,000 GFLOP/s'])
