@@ -74,7 +74,7 @@ test('dead letters are all counted, and the newest of them kept', async () => {
   const { log } = logOf(Array.from({ length: 700 }, (_, i) => letter(i)))
   const index = new DeadLetterIndex(log)
   while (await index.read([0], [700]));
-  assert.deepEqual(index.counts('even'), [{ run: 'even', stage: 'score', count: 350 }])
+  assert.deepEqual(index.counts('even'), [{ run: 'even', stage: 'score', count: 350, lastCause: 'cause 698' }])
   const kept = index.newest({ limit: 10_000 })
   assert.deepEqual([kept.length, kept[0].cause, kept.at(-1)?.cause], [500, 'cause 699', 'cause 200'])
   assert.deepEqual(index.newest({ run: 'odd', limit: 2 }).map(({ cause }) => cause), ['cause 699', 'cause 697'])
