@@ -16,7 +16,7 @@ const fileMsMax = 8 * 60_000
 /** Files that run after the others, one by one: they start brokers, browsers and workers that have clocks of their own. */
 const alone = [
   'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'monitor/', 'pipeline/kill.test', 'pipeline/processes.test',
-  'pipeline/several-workers.test', 'pipeline/kafka-workers.test', 'cli/serve', 'cli/topics', 'report/', 'web/',
+  'pipeline/several-workers.test', 'pipeline/kafka-workers.test', 'cli/experiments-on-kafka', 'cli/serve', 'cli/topics', 'report/', 'web/',
 ]
 
 const here = dirname(fileURLToPath(import.meta.url))
