@@ -14,8 +14,8 @@ export const doctorCommand = (): Command =>
     .description('tell which engines and devices are usable and how fast, and whether home and log are')
     .addHelpText('after', `
 ok: usable. missing: optional, with the way to get it. BROKEN: nothing works without it; the command then ends with 1.
-A device is tried in a process of its own, on a product whose result is known; its rate is of products of square
-matrices. Nothing is changed.`)
+A device is tried in a process of its own, on products whose results are known; its rate is that of products of 2,048 × 576 ×
+1,536, which is also what plan reckons with and benches take shares of. Nothing is changed.`)
     .action(async (_options: unknown, command: Command) => {
       const settings = resolveGlobalSettings(givenTo(command))
       const output = outputFor(settings)

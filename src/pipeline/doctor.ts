@@ -21,7 +21,7 @@ export interface Diagnosis {
   readonly said: string
   /** How to get it, where it is not usable. */
   readonly fix?: string
-  /** FLOP/s of float32 products, of a device; and of float16 ones, of a GPU. */
+  /** FLOP/s of float32 products (tensor/gemm-rate.ts), of a device; and of float16 ones, of a GPU. */
   readonly gemmRate?: number
   readonly gemmRateF16?: number
 }

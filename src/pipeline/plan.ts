@@ -1,7 +1,7 @@
 /**
  * @file `plan`: what a fit and a scoring would take, before anything runs. Counts are exact functions of shapes; times are
- * the counts over the machine's measured rate of products times the fraction of it that was measured on SmolLM2-135M
- * (docs/performance.md).
+ * the counts over the rate of products (tensor/gemm-rate.ts) times the share of the same rate that was measured on SmolLM2-135M
+ * (docs/performance.md). bench/plan.ts holds what is foretold against what is then measured.
  */
 import { UserError } from '../base/index.js'
 import {
@@ -37,7 +37,7 @@ export interface PlannedScoring {
 export interface RunPlan {
   readonly checkpoint: { readonly folder: string; readonly architecture: string; readonly parameters: number; readonly weightBytes: number; readonly stages: number }
   readonly tracked: { readonly layers: number; readonly parameters: number }
-  /** FLOP/s of float32 products: given, or measured just now on `device`. */
+  /** FLOP/s of float32 products (tensor/gemm-rate.ts): given, or measured just now on `device`. */
   readonly gemmRate: number
   readonly device: string
   readonly tokens: number

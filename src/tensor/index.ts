@@ -10,6 +10,7 @@ export { onnxEngine, type Device, type OnnxEngineOptions } from './engines/onnx/
 export { chooseDevice, devices, gpuPresent, probeDevice, softwareVulkan, type ChooseOptions, type ChosenDevice, type DeviceReport } from './engines/onnx/probe.js'
 export { findTfjs, tfjsBackends, type TfjsBackend } from './engines/tfjs/packages.js'
 export { tfjsEngine, type TfjsEngineOptions } from './engines/tfjs/engine.js'
+export { gemmRate, type GemmRateOptions } from './gemm-rate.js'
 export { plainOps, type PlainTensor } from './engines/plain.js'
 export { eigh, eighAll } from './linalg/index.js'
 export { sampleLabels } from './head.js'

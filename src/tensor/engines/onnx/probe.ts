@@ -16,7 +16,7 @@ export type DeviceReport =
   | {
       readonly device: Device
       readonly usable: true
-      /** Products of square matrices, 1,024 wide unless that is a long wait; FLOP/s. */
+      /** FLOP/s, by the one definition (gemm-rate.ts). */
       readonly gemmRate: number
       /** A processor's threads behind a GPU's interface. */
       readonly software: boolean
@@ -55,7 +55,7 @@ export interface ProbeOptions {
   readonly width?: NarrowType
 }
 
-/** Computes a product on the device, checks it, and measures how fast. Never rejects. */
+/** Computes products on the device, checks them, and measures how fast they are. Takes seconds. Never rejects. */
 export const probeDevice = (device: Device, { timeoutMs = 60_000, threads, width }: ProbeOptions = {}): Promise<DeviceReport> =>
   new Promise((resolve) => {
     const child = fileURLToPath(new URL('./probe-child.js', import.meta.url))
