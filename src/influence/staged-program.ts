@@ -109,7 +109,7 @@ const stagedProgram = (engine: Engine, { model, tensors, stages: { spans, activa
   /** To the entry of the last stage. */
   const forward = async (journeys: readonly Journey[]): Promise<void> => {
     for (const [s, stage] of stages.slice(0, -1).entries()) {
-      await using program = await engine.compile(forwardProgram(model, tensors, stage, { tokensMax: specs[s].tokensMax }))
+      await using program = await engine.compile(forwardProgram(model, tensors, stage, { tokensMax: specs[s].tokensMax, precision: specs[s].precision }))
       for (const { job, entries } of journeys) {
         const { exit } = await program.run({ tokens: copied(job.inputs.tokens), ...entryOf(entries[s]) })
         entries[s + 1] = exit

@@ -42,7 +42,7 @@ export const stageInputs = (
 
 /** tokens, or the stream before the stage → `exit`, the stream after it: [B, T, D]. */
 export const forwardProgram = (
-  model: Model, weights: ReadonlyMap<string, StoredTensor>, span: Span, { tokensMax }: { readonly tokensMax?: number } = {},
+  model: Model, weights: ReadonlyMap<string, StoredTensor>, span: Span, { tokensMax, precision }: Pick<ProgramSpec, 'tokensMax' | 'precision'> = {},
 ): ProgramSpec => ({
   name: `forward pass of parts ${span.from} to ${span.to - 1}`,
   inputs: {
@@ -51,6 +51,7 @@ export const forwardProgram = (
   },
   weights,
   tokensMax,
+  precision,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => ({
     exit: model.forward(ops, weight, { tokens: value('tokens'), entry: beginsModel(span) ? undefined : value('entry') }, (_layer, x, compute) => compute(x), span),
   }),

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import {
   batchTensors, boundBases, compileInStages, covarianceProgram, eigenvalueProgram, explainProgram, inputName, inputWidth, joins, partsOf, planStages,
-  queryGradient, queryProgram, runsTogether, scoreProgram, spanBytes, trackedLayers, type Basis, type BuildProgram, type JoinKind, type StagedModel,
+  queryGradient, queryProgram, runsTogether, scaledQueries, scoreProgram, spanBytes, trackedLayers, type Basis, type BuildProgram, type JoinKind, type StagedModel,
 } from '../../src/influence/index.js'
 import { openModel, type Checkpoint, type LinearLayer, type Span } from '../../src/model/index.js'
-import { NotFiniteError, onnxEngine, type Engine, type Program, type TensorData } from '../../src/tensor/index.js'
+import { NotFiniteError, onnxEngine, tfjsEngine, type Engine, type Precision, type Program, type TensorData } from '../../src/tensor/index.js'
 import { fixture } from '../model/checkpoints.js'
 import { readReference } from '../references/read.js'
-import { assertNear, dice, randomTensor } from '../tensor/tensors.js'
+import { assertNear, dice, randomTensor, relativeError } from '../tensor/tensors.js'
 
 /** What float32 loses where sums are added in another order. */
 const tolerance = 1e-5
@@ -90,28 +90,55 @@ describe('a model in stages', () => {
   })
   after(() => engine[Symbol.asyncDispose]())
 
-  const scores = (checkpoint: Checkpoint, kind: JoinKind): BuildProgram => (tracked, stage) => scoreProgram(checkpoint.model, checkpoint.tensors, tracked, kind, shape, { stage })
-  const compare = async (checkpoint: Checkpoint, tracked: readonly LinearLayer[], cuts: readonly (readonly Span[])[], kind: JoinKind): Promise<void> => {
-    const runs = () => [[9, 5], [12]].map((lengths, i) => inputsOf(checkpoint, lengths, 3 + i, ['rows', 'labels']))
-    await using whole = await compileInStages(engine, checkpoint, tracked, scores(checkpoint, kind))
-    const wanted = await outputsOf(whole, queriesOf(tracked, kind), runs())
+  const scores = ({ model, tensors }: Checkpoint, kind: JoinKind, precision?: Precision): BuildProgram =>
+    (tracked, stage) => scoreProgram(model, tensors, tracked, kind, shape, { stage, precision })
+  const twoBatches = (checkpoint: Checkpoint) => [[9, 5], [12]].map((lengths, i) => inputsOf(checkpoint, lengths, 3 + i, ['rows', 'labels']))
+  const compare = async (checkpoint: Checkpoint, tracked: readonly LinearLayer[], cuts: readonly (readonly Span[])[], kind: JoinKind, on = engine): Promise<void> => {
+    await using whole = await compileInStages(on, checkpoint, tracked, scores(checkpoint, kind))
+    const wanted = await outputsOf(whole, queriesOf(tracked, kind), twoBatches(checkpoint))
     for (const spans of cuts) {
-      await using program = await compileInStages(engine, staged(checkpoint, spans), tracked, scores(checkpoint, kind))
-      assertSame(await outputsOf(program, queriesOf(tracked, kind), runs()), wanted, `${kind}, cut at ${spans.slice(1).map(({ from }) => from).join(', ')}`)
+      await using program = await compileInStages(on, staged(checkpoint, spans), tracked, scores(checkpoint, kind))
+      assertSame(await outputsOf(program, queriesOf(tracked, kind), twoBatches(checkpoint)), wanted, `${kind}, cut at ${spans.slice(1).map(({ from }) => from).join(', ')}`)
     }
   }
 
+  // Into all parts is a cut at every place; in two is a stage of several parts on either side.
   for (const [name, folder] of folders)
-    test(`scores, norms and losses of ${name}: cut in two at every place, and into all its parts`, async () => {
+    test(`scores, norms and losses of ${name}: cut into all its parts, and in two`, async () => {
       const checkpoint = await openModel(folder())
-      const all = checkpoint.model.layers
-      await compare(checkpoint, all, [...apart(checkpoint).slice(1).map(({ from }) => cutAt(checkpoint, from)), apart(checkpoint)], 'dense')
+      await compare(checkpoint, checkpoint.model.layers, [apart(checkpoint), cutAt(checkpoint, Math.floor(partsOf(checkpoint.model) / 2))], 'dense')
     })
+
+  test('cut in two at every place', async () => {
+    const checkpoint = await openModel(readReference('llama').modelDir)
+    await compare(checkpoint, checkpoint.model.layers, apart(checkpoint).slice(1).map(({ from }) => cutAt(checkpoint, from)), 'dense')
+  })
 
   for (const kind of ['low-rank', 'shared'] as const)
     test(`scores of the ${kind} join`, async () => {
       const checkpoint = await openModel(readReference('gpt2').modelDir)
       await compare(checkpoint, checkpoint.model.layers, [apart(checkpoint)], kind)
+    })
+
+  test('on TensorFlow.js', async () => {
+    await using tfjs = tfjsEngine({ backend: '@tensorflow/tfjs-backend-cpu' })
+    const checkpoint = await openModel(readReference('llama').modelDir)
+    await compare(checkpoint, checkpoint.model.layers, [apart(checkpoint), cutAt(checkpoint, 2)], 'low-rank', tfjs)
+  })
+
+  for (const precision of ['f16', 'bf16'] as const)
+    test(`with products of ${precision}, the forward pass below a stage included`, async () => {
+      const checkpoint = await openModel(readReference('llama').modelDir)
+      const { layers } = checkpoint.model
+      const scored = async (model: StagedModel, width: Precision) => {
+        await using program = await compileInStages(engine, model, layers, scores(checkpoint, 'low-rank', width))
+        const queries = queriesOf(layers, 'low-rank')
+        return await outputsOf(program, width === 'f32' ? queries : scaledQueries('low-rank', layers, shape, queries), twoBatches(checkpoint))
+      }
+      const [exact, wanted] = [await scored(checkpoint, 'f32'), await scored(checkpoint, precision)]
+      for (const spans of [apart(checkpoint), cutAt(checkpoint, 2)]) assertSame(await scored(staged(checkpoint, spans), precision), wanted, precision)
+      // What a pass of another width below would be off by is far more than what is allowed here.
+      for (const output of ['squares', 'scores']) assert.ok(relativeError(numbers(exact[0][output]), numbers(wanted[0][output])) > 10 * tolerance, output)
     })
 
   test('nothing is computed backwards below the lowest tracked layer', async () => {
