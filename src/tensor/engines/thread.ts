@@ -41,8 +41,8 @@ export class FixableError extends Error {
 /** The compiler has finished with the last work's code by then. */
 const quietMs = 100
 
-/** Answers the main thread from now on. */
-export const serve = <Compiled>(compile: (compiled: Compiled) => Promise<Session>): void => {
+/** Answers the main thread from now on. `end`: what is to be let go of after all sessions. */
+export const serve = <Compiled>(compile: (compiled: Compiled) => Promise<Session>, { end }: { readonly end?: () => Promise<void> } = {}): void => {
   const sessions = new Map<number, { readonly session: Session; readonly sums: Readonly<Record<string, Float64Array>> }>()
 
   const answer = async (request: Exclude<Request<Compiled>, { readonly kind: 'end' }>): Promise<Reply> => {
@@ -71,6 +71,7 @@ export const serve = <Compiled>(compile: (compiled: Compiled) => Promise<Session
     last = last.then(async () => {
       if (request.kind === 'end') {
         for (const { session } of sessions.values()) await session.release()
+        await end?.()
         setTimeout(() => parentPort?.close(), quietMs)
         return
       }

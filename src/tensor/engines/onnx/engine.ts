@@ -37,7 +37,7 @@ export const onnxEngine = ({ threads = availableParallelism(), device = 'cpu', t
     versions: { 'onnxruntime-node': device === 'cpu' ? runtimeVersion() : `${runtimeVersion()} on ${device}` },
     worker: new URL('./worker.js', import.meta.url),
     trace: (spec) => {
-      const { nodes, ...traced } = trace(spec, { neverEmpty: tracedFor === 'webgpu', ...options }, tracedFor)
+      const { nodes, ...traced } = trace(spec, { webgpu: tracedFor === 'webgpu', ...options }, tracedFor)
       return { compiled: { ...traced, threads, device }, nodes }
     },
   })

@@ -18,13 +18,13 @@ export interface OnnxOptions {
   readonly attentionBlocks?: number
   /** Row blocks of the output head; more hold fewer logits at a time. */
   readonly headBlocks?: number
-  /** Write what reduces rows so that it never sees none of them: WebGPU refuses to work on an empty tensor. */
-  readonly neverEmpty?: boolean
+  /** For WebGPU, which refuses to work on an empty tensor, and whose softmax gives a row of zeros where it should give NaN. */
+  readonly webgpu?: boolean
   /** Default: of float32. */
   readonly products?: Products
 }
 
-export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4, neverEmpty = false, products = productsOf(graph, undefined) }: OnnxOptions = {}): Ops<Value> => {
+export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks = 4, webgpu = false, products = productsOf(graph, undefined) }: OnnxOptions = {}): Ops<Value> => {
   const node = (op: string, inputs: readonly Value[], attributes: Parameters<GraphBuilder['node']>[2] = {}, domain = ''): Value =>
     graph.node(op, inputs, attributes, { domain })[0]
   const ints = (...values: readonly number[]): Value => graph.constant('int64', values, [values.length])
@@ -43,7 +43,7 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
 
   /** An operation on rows, with a row of zeros added that goes again. `width` is that of the result: as it was, or 1. */
   const withRow = (x: Value, work: (rows: Value) => Value, width: 'same' | 1): Value => {
-    if (!neverEmpty) return width === 1 ? reducedLast(work(x)) : work(x)
+    if (!webgpu) return width === 1 ? reducedLast(work(x)) : work(x)
     const before = node('Slice', [shape(x), ints(0), ints(-1)]) // all lengths but the last
     const flat = node('Reshape', [x, node('Concat', [node('ReduceProd', [before], { keepdims: 1 }), length(x, -1)], { axis: 0 })], { allowzero: 1 })
     const row = node('Expand', [float(0), node('Concat', [ints(1), length(x, -1)], { axis: 0 })])
@@ -69,7 +69,11 @@ export const onnxOps = (graph: GraphBuilder, { attentionBlocks = 4, headBlocks =
     sum: (x, { axes, keep = false }) => node('ReduceSum', [x, ints(...axes)], { keepdims: Number(keep) }),
     sumSquares: (x, { axes, keep = false }) => node('ReduceSumSquare', [x], { axes, keepdims: Number(keep) }),
     meanLast: (x) => node('ReduceMean', [x], { axes: [-1], keepdims: 1 }),
-    softmax: (x) => withRow(x, (rows) => node('Softmax', [rows], { axis: -1 }), 'same'),
+    softmax: (x) =>
+      withRow(x, (rows) => {
+        const shares = node('Softmax', [rows], { axis: -1 })
+        return webgpu ? node('Div', [shares, node('ReduceSum', [shares, ints(-1)], { keepdims: 1 })]) : shares // 0 / 0 is NaN again
+      }, 'same'),
     logSumExp: (x) => {
       const greatest = (rows: Value): Value => node('ReduceMax', [rows], { axes: [-1], keepdims: 1 })
       const most = withRow(x, greatest, 1)

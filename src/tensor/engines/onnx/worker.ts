@@ -4,7 +4,7 @@ import type { TensorData } from '../../engine.js'
 import { narrowed, rounded, type NarrowType } from '../narrow.js'
 import { FixableError, serve, type Session } from '../thread.js'
 import type { Device } from './engine.js'
-import { withAdditions, type ElementType, type Initializer } from './graph.js'
+import { GraphBuilder, withAdditions, type ElementType, type Initializer } from './graph.js'
 
 /** A program, traced. */
 export interface OnnxProgram {
@@ -22,22 +22,36 @@ export interface OnnxProgram {
 /** Of what a model holds itself: a protocol buffer ends at 2 GiB. */
 const keptBytesMax = 1.9 * 2 ** 30
 
+/**
+ * ONNX Runtime lets go of a WebGPU device, and of every shader compiled for it, with the last session on it. One that does
+ * nothing stays as long as this thread, so that a program finds what those before it had compiled.
+ */
+let keeper: InferenceSession | undefined
+const idleSession = (device: Device): Promise<InferenceSession> => {
+  const graph = new GraphBuilder()
+  return InferenceSession.create(graph.build({ y: graph.input('x', 'float32', [1]) }), { executionProviders: [device], logSeverityLevel: 3 })
+}
+
 serve(async ({ model, folder, threads, device, kept, rounded: toRound }: OnnxProgram): Promise<Session> => {
-  const open = (whole: Uint8Array): Promise<InferenceSession> =>
-    InferenceSession.create(whole, {
-      executionProviders: [device],
-      intraOpNumThreads: threads,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-      graphOptimizationLevel: 'all',
-      logSeverityLevel: 3,
-      // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
-      extra: { session: { set_denormal_as_zero: '1', ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }) } },
-    }).catch((error: unknown) => {
+  const open = async (whole: Uint8Array): Promise<InferenceSession> => {
+    try {
+      if (device === 'webgpu') keeper ??= await idleSession(device)
+      return await InferenceSession.create(whole, {
+        executionProviders: [device],
+        intraOpNumThreads: threads,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        graphOptimizationLevel: 'all',
+        logSeverityLevel: 3,
+        // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
+        extra: { session: { set_denormal_as_zero: '1', ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }) } },
+      })
+    } catch (error) {
       if (device === 'cpu') throw error
       const said = error instanceof Error ? error.message : String(error)
       throw new FixableError(`device ${device} refuses the work: ${said}`, '--device cpu works everywhere; for want of memory there, a smaller --batch-tokens, --rank or --shared-rank')
-    })
+    }
+  }
   const bound: Record<string, Tensor> = {}
   const feeds = (inputs: Readonly<Record<string, TensorData>>): Record<string, Tensor> =>
     Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensorOf(tensor)]))
@@ -69,7 +83,7 @@ serve(async ({ model, folder, threads, device, kept, rounded: toRound }: OnnxPro
     },
     release: async () => session?.release(),
   }
-})
+}, { end: async () => keeper?.release() })
 
 const tensorOf = ({ type, data, shape }: TensorData): Tensor =>
   type === 'float32' ? new Tensor('float32', data, shape) : new Tensor('int64', data, shape)
