@@ -109,7 +109,8 @@ const stagedProgram = (engine: Engine, { model, tensors, stages: { spans, activa
   /** To the entry of the last stage. */
   const forward = async (journeys: readonly Journey[]): Promise<void> => {
     for (const [s, stage] of stages.slice(0, -1).entries()) {
-      await using program = await engine.compile(forwardProgram(model, tensors, stage, { tokensMax: specs[s].tokensMax, precision: specs[s].precision }))
+      const spec = forwardProgram(model, tensors, stage, { tokensMax: specs[s].tokensMax, precision: specs[s].precision })
+      await using program = await engine.compile({ ...spec, weightsInPlace: true })
       for (const { job, entries } of journeys) {
         const { exit } = await program.run({ tokens: copied(job.inputs.tokens), ...entryOf(entries[s]) })
         entries[s + 1] = exit
@@ -122,7 +123,7 @@ const stagedProgram = (engine: Engine, { model, tensors, stages: { spans, activa
     const added: [string, Float64Array][] = []
     for (const journey of journeys) Object.assign(journey, { cotangent: undefined, outputs: new Map(), sums: new Map() })
     for (let s = stages.length - 1; s >= lowest; s--) {
-      await using program = await engine.compile(specs[s])
+      await using program = await engine.compile({ ...specs[s], weightsInPlace: true })
       nodes = Math.max(nodes, program.nodes)
       const wanted = Object.keys(specs[s].inputs)
       await program.bind(only(bound, wanted))

@@ -46,6 +46,8 @@ export interface ProgramSpec {
   readonly tokensMax?: number
   /** Default: f32. Engines that have no other refuse it. */
   readonly precision?: Precision
+  /** The program is soon let go of again: a weight that can be read where it lies is not copied into an order that is faster to multiply. */
+  readonly weightsInPlace?: boolean
   /** The computation. Called with whatever handles the engine uses while it traces, and before that with shapes alone (shapes.ts). */
   readonly build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => Readonly<Record<string, T>>
   /** Outputs that are summed over all runs in float64 instead of being returned, with their shapes. */

@@ -62,13 +62,14 @@ const assertSame = (found: readonly Readonly<Record<string, TensorData>>[], want
 }
 
 /** An engine that is told how many programs it has, and counts those it was asked for. */
-const counted = (engine: Engine): Engine & { readonly counts: { open: number; most: number; compiled: number } } => {
-  const counts = { open: 0, most: 0, compiled: 0 }
+const counted = (engine: Engine): Engine & { readonly counts: { open: number; most: number; compiled: number; inPlace: number } } => {
+  const counts = { open: 0, most: 0, compiled: 0, inPlace: 0 }
   return {
     ...engine,
     counts,
     compile: async (spec) => {
       counts.compiled++
+      if (spec.weightsInPlace === true) counts.inPlace++
       counts.most = Math.max(counts.most, ++counts.open)
       const program = await engine.compile(spec)
       return {
@@ -218,6 +219,7 @@ describe('a model in stages', () => {
       assert.equal(counting.counts.open, 0)
       // Nothing of the embedding is tracked: it has no backward pass.
       assert.equal(counting.counts.compiled, waves * (2 * spans.length - 2))
+      assert.equal(counting.counts.inPlace, counting.counts.compiled, 'weights stay in their file')
       assert.equal(new Set(found.map(({ loss }) => String(loss.data))).size, 6, 'each has its own')
     }
     assert.equal(runsTogether(checkpoint, 8), 1)

@@ -1,7 +1,10 @@
 /** @file The ONNX engine: what every engine must do, and what is its own. */
 import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
-import { onnxEngine, type TensorData } from '../../src/tensor/index.js'
+import { onnxEngine, type ProgramSpec, type TensorData } from '../../src/tensor/index.js'
 import { engineConformance } from './conformance.js'
 import { modelConformance } from './model-conformance.js'
 import { precisionConformance } from './precision-conformance.js'
@@ -74,5 +77,31 @@ test('the CPU rounds what products take and give to the precision, and nothing t
     const { y, z } = await program.run({ x: { type: 'float32', shape: [1, 2], data: Float32Array.of(1.0004, 3.3333) } })
     assert.deepEqual([...y.data], wanted, precision)
     assert.deepEqual([...z.data], [1.0004, 3.3333].map((x) => 2 * Math.fround(x)))
+  }
+})
+
+test('weights in place stay in their file, and give the same products', { skip: process.platform === 'linux' ? false : 'memory is read from /proc' }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tributary-onnx-'))
+  try {
+    const [width, path] = [4096, join(folder, 'weights')]
+    const bytes = width * width * 4 // 64 MiB
+    writeFileSync(path, new Uint8Array(Float32Array.from({ length: width * width }, (_, i) => i % 5).buffer))
+    const weights = new Map([['w', { name: 'w', dtype: 'F32', shape: [width, width], path, offset: 0, length: bytes }]])
+    const spec: ProgramSpec = {
+      name: 'products', inputs: { x: { type: 'float32', shape: ['M', width] } }, weights,
+      build: (ops, value, weight) => ({ y: ops.matmul(value('x'), weight('w')), z: ops.matmul(value('x'), weight('w'), { transB: true }) }),
+    }
+    const anonymousBytes = (): number => 1024 * Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+    const inputs = (): Readonly<Record<string, TensorData>> => ({ x: { type: 'float32', shape: [2, width], data: Float32Array.from({ length: 2 * width }, (_, i) => i % 3) } })
+    await using engine = onnxEngine({ threads: 1 })
+    const before = anonymousBytes()
+    await using inPlace = await engine.compile({ ...spec, weightsInPlace: true })
+    const found = await inPlace.run(inputs())
+    const grown = anonymousBytes() - before
+    assert.ok(grown < bytes / 2, `${Math.round(grown / 2 ** 20)} MiB more in memory`)
+    await using packed = await engine.compile(spec)
+    assert.deepEqual(found, await packed.run(inputs())) // of integers: exact in any order
+  } finally {
+    rmSync(folder, { recursive: true })
   }
 })

@@ -38,7 +38,7 @@ export const onnxEngine = ({ threads = availableParallelism(), device = 'cpu', t
     worker: new URL('./worker.js', import.meta.url),
     trace: (spec) => {
       const { nodes, ...traced } = trace(spec, { webgpu: tracedFor === 'webgpu', ...options }, tracedFor)
-      return { compiled: { ...traced, threads, device }, nodes }
+      return { compiled: { ...traced, threads, device, weightsInPlace: spec.weightsInPlace ?? false }, nodes }
     },
   })
 }

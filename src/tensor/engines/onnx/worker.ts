@@ -13,6 +13,7 @@ export interface OnnxProgram {
   readonly folder: string | undefined
   readonly threads: number
   readonly device: Device
+  readonly weightsInPlace: boolean
   /** Fixed inputs that the device keeps, with the type they have there: the model refers to them and does not hold them yet. */
   readonly kept: Readonly<Record<string, Exclude<ElementType, 'bool'>>>
   /** Bound inputs that are rounded to this width once. */
@@ -32,7 +33,7 @@ const idleSession = (device: Device): Promise<InferenceSession> => {
   return InferenceSession.create(graph.build({ y: graph.input('x', 'float32', [1]) }), { executionProviders: [device], logSeverityLevel: 3 })
 }
 
-serve(async ({ model, folder, threads, device, kept, rounded: toRound }: OnnxProgram): Promise<Session> => {
+serve(async ({ model, folder, threads, device, weightsInPlace, kept, rounded: toRound }: OnnxProgram): Promise<Session> => {
   const open = async (whole: Uint8Array): Promise<InferenceSession> => {
     try {
       if (device === 'webgpu') keeper ??= await idleSession(device)
@@ -44,7 +45,12 @@ serve(async ({ model, folder, threads, device, kept, rounded: toRound }: OnnxPro
         graphOptimizationLevel: 'all',
         logSeverityLevel: 3,
         // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
-        extra: { session: { set_denormal_as_zero: '1', ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }) } },
+        extra: {
+          session: {
+            set_denormal_as_zero: '1', disable_prepacking: weightsInPlace ? '1' : '0',
+            ...(folder === undefined ? {} : { model_external_initializers_file_folder_path: folder }),
+          },
+        },
       })
     } catch (error) {
       if (device === 'cpu') throw error
