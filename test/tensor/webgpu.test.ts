@@ -1,7 +1,7 @@
 /**
  * @file The ONNX engine on WebGPU: what every engine must do, over a GPU where there is one, else over SwiftShader, the
  * software Vulkan driver of Debian's package chromium, found by the loader of the package libvulkan1. That one takes
- * minutes, so it is asked for with TRIBUTARY_WEBGPU=1.
+ * minutes, so it is asked for with TRIBUTARY_WEBGPU=1, as .ci/run does.
  */
 import { test } from 'node:test'
 import { gpuPresent, onnxEngine, probeDevice, softwareVulkan } from '../../src/tensor/index.js'
