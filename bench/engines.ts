@@ -47,7 +47,7 @@ interface Candidate {
   readonly tiny?: boolean
 }
 
-const tolerances: Readonly<Record<Precision, number>> = { f32: 1e-3, f16: 0.05, bf16: 0.4 }
+const tolerances: Readonly<Record<Precision, number>> = { f32: 1e-3, f16: 0.02, bf16: 0.1 }
 const onnx = (device: 'cpu' | 'cuda' | 'webgpu', precision: Precision, says: string, tiny = false): Candidate =>
   ({ says, open: () => onnxEngine({ threads, device }), precision, tolerance: tolerances[precision], tiny })
 const software = gpuPresent() ? '' : ', software driver'
