@@ -1,7 +1,8 @@
 /**
- * @file `npm test [-- NAME...]`: every test file of dist/test in processes of their own, as many at a time as there are
- * cores. With names, only the files whose path holds one of them (`npm test -- log table/tables`). Prints what failed and
- * at the end node's own counts; ends with 1 if anything failed or nothing ran.
+ * @file `npm test`: the test files of dist/test in processes of their own, as many at a time as there are cores; all but those
+ * that start clusters or kill processes over and over, which `npm run test:faults` runs. `npm test -- NAME...`: only the files,
+ * of both, whose path holds one of the names (`npm test -- log table/tables`). Prints what failed and at the end node's own
+ * counts; ends with 1 if anything failed or nothing ran.
  */
 import { spec } from 'node:test/reporters'
 import { availableParallelism } from 'node:os'
@@ -10,19 +11,26 @@ import { run } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { globSync } from 'tinyglobby'
 
-/** A file that takes longer hangs: the whole suite has ten minutes. */
+/** A file that takes longer hangs. */
 const fileMsMax = 8 * 60_000
 
-/** Files that run after the others, one by one: they start brokers, browsers and workers that have clocks of their own. */
-const alone = [
-  'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'monitor/', 'pipeline/kill.test', 'pipeline/processes.test',
-  'pipeline/several-workers.test', 'pipeline/kafka-workers.test', 'cli/experiments-on-kafka', 'cli/serve', 'cli/topics', 'report/', 'web/',
+/** What `npm run test:faults` runs: real brokers, rounds of killed and stopped processes. */
+const faults = [
+  'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'pipeline/kill.test', 'pipeline/kafka-workers.test', 'cli/experiments-on-kafka', 'cli/topics',
 ]
 
+/** Files that run after the others, one by one: they start brokers, browsers and workers that have clocks of their own. */
+const alone = [...faults, 'monitor/', 'pipeline/processes.test', 'pipeline/several-workers.test', 'cli/serve', 'report/', 'web/']
+
 const here = dirname(fileURLToPath(import.meta.url))
-const names = process.argv.slice(2)
+const isOf = (file: string, some: readonly string[]): boolean => some.some((part) => relative(here, file).startsWith(part))
+const onlyFaults = process.argv.includes('--faults')
+const names = process.argv.slice(2).filter((name) => name !== '--faults')
 const all = globSync('**/*.test.js', { cwd: here, absolute: true }).sort()
-const files = all.filter((file) => names.length === 0 || names.some((name) => relative(here, file).replace(/\.js$/, '.ts').includes(name.replace(/^test\//, ''))))
+const files =
+  names.length === 0
+    ? all.filter((file) => isOf(file, faults) === onlyFaults)
+    : all.filter((file) => names.some((name) => relative(here, file).replace(/\.js$/, '.ts').includes(name.replace(/^test\//, ''))))
 
 if (files.length === 0) {
   process.stderr.write(`no test file of ${all.length} has ${names.map((name) => `"${name}"`).join(' or ')} in its path\n`)
@@ -30,7 +38,7 @@ if (files.length === 0) {
 } else {
   const startedMs = performance.now()
   const took = new Map<string, number>()
-  const isAlone = (file: string): boolean => alone.some((part) => relative(here, file).startsWith(part))
+  const isAlone = (file: string): boolean => isOf(file, alone)
   for (const [some, concurrency] of [
     [files.filter((file) => !isAlone(file)), Math.max(1, availableParallelism())], [files.filter(isAlone), 1],
   ] as const)
