@@ -127,6 +127,71 @@ describe('an accident at every request', () => {
     })
 })
 
+/**
+ * A run whose worker stops at one of its requests and is thrown out of its group; another one takes over. Then the first goes on where it
+ * was, as a zombie does (`comesBack`), or never does again.
+ */
+const stopped = async (at: number, comesBack: boolean): Promise<{ happened: boolean; outcome: unknown; done: number }> => {
+  const cluster = await clusterWithDocuments()
+  let requests = 0
+  let goOn: () => void = () => undefined
+  const gate = new Promise<void>((resolve) => (goOn = resolve))
+  let stop: () => void = () => undefined
+  const stops = new Promise<void>((resolve) => (stop = resolve))
+  const weather: Weather = async () => {
+    const now = requests++
+    await ticks(1 + (now % 3))
+    if (now < at) return 'fine'
+    stop()
+    await gate
+    return 'fine'
+  }
+  const first = await open(cluster, weather)
+  let ended = false
+  const zombie = work(first).finally(() => (ended = true))
+  zombie.catch(() => undefined)
+  await Promise.race([zombie.then(ignored, ignored), stops])
+  const happened = !ended
+  let done = 0
+  if (happened) {
+    await ticks(8) // what it asked for before arrives: to join after the eviction would make it a member that nobody evicts
+    cluster.evict(() => 0)
+    cluster.expire()
+    await using second = await open(cluster)
+    const working = work(second)
+    // Half of the time the first comes back while the other is at work.
+    if (comesBack && at % 4 < 2) await ticks(40).then(goOn)
+    done = (await working).documents
+  }
+  if (comesBack || !happened) {
+    goOn()
+    done += (await zombie).documents
+  }
+  await ticks(5)
+  const outcome = await outcomeOf(cluster)
+  goOn() // so that nothing of the dead one goes on behind the test
+  await zombie
+  await first[Symbol.asyncDispose]()
+  return { happened, outcome, done }
+}
+const ignored = (): undefined => undefined
+
+describe('a worker that stops at any request', () => {
+  for (const comesBack of [false, true])
+    test(comesBack ? 'and comes back when another has its partitions' : 'for good', { timeout: 240_000 }, async () => {
+      const wanted = (await accident(undefined, 0)).outcome
+      let at = 0
+      for (let happened = true; happened; at += together)
+        for (const [i, result] of (await Promise.all(Array.from({ length: together }, (_, i) => stopped(at + i, comesBack)))).entries()) {
+          const about = `stopped at request ${at + i}`
+          assert.deepEqual(result.outcome, wanted, about)
+          if (comesBack) assert.equal(result.done, documents, `counted as done by either of them: ${about}`)
+          happened &&= result.happened
+        }
+      assert.ok(at > 60, `${at} requests are too few to say something`)
+    })
+})
+
 /** A log whose assignments commit as they are told to. */
 const watched = (log: Log, commit: (assignment: Assignment, commit: Commit) => Promise<void>): Log =>
   new Proxy(log, {
