@@ -106,11 +106,12 @@ const stagedProgram = (engine: Engine, { model, tensors, stages: { spans, activa
       for (const { job } of all) job.reject(error)
     }
   }
+  /** Let go of again soon. */
+  const compiled = (spec: ProgramSpec): Promise<Program> => engine.compile({ ...spec, weightsInPlace: true })
   /** To the entry of the last stage. */
   const forward = async (journeys: readonly Journey[]): Promise<void> => {
     for (const [s, stage] of stages.slice(0, -1).entries()) {
-      const spec = forwardProgram(model, tensors, stage, { tokensMax: specs[s].tokensMax, precision: specs[s].precision })
-      await using program = await engine.compile({ ...spec, weightsInPlace: true })
+      await using program = await compiled(forwardProgram(model, tensors, stage, specs[s]))
       for (const { job, entries } of journeys) {
         const { exit } = await program.run({ tokens: copied(job.inputs.tokens), ...entryOf(entries[s]) })
         entries[s + 1] = exit
@@ -123,7 +124,7 @@ const stagedProgram = (engine: Engine, { model, tensors, stages: { spans, activa
     const added: [string, Float64Array][] = []
     for (const journey of journeys) Object.assign(journey, { cotangent: undefined, outputs: new Map(), sums: new Map() })
     for (let s = stages.length - 1; s >= lowest; s--) {
-      await using program = await engine.compile({ ...specs[s], weightsInPlace: true })
+      await using program = await compiled(specs[s])
       nodes = Math.max(nodes, program.nodes)
       const wanted = Object.keys(specs[s].inputs)
       await program.bind(only(bound, wanted))
