@@ -1,7 +1,7 @@
 /**
  * @file `plan`: what a fit and a scoring would take, before anything runs. Counts are exact functions of shapes; times are
- * the counts over the rate of products (tensor/gemm-rate.ts) times the share of the same rate that was measured on SmolLM2-135M
- * (docs/performance.md). bench/plan.ts holds what is foretold against what is then measured.
+ * the counts over the rate of products (tensor/gemm-rate.ts) times a share that was measured on SmolLM2-135M, of an older measure of
+ * that rate (docs/performance.md). bench/plan.ts holds what is foretold against what is then measured.
  */
 import { UserError } from '../base/index.js'
 import {

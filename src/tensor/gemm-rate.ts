@@ -1,11 +1,11 @@
 /**
  * @file The rate of an engine's matrix products: what `doctor` shows, `plan` divides its counts by, and benches take fractions
- * of. One definition for all, since a share that was taken against another rate says nothing beside this one:
+ * of. One definition for all: a share that was taken of another rate says nothing beside this one.
  *
  *     x [2048, 576] · a [576, 1536] · b [1536, 576] · a · b · ...      sixteen products, then a sum
  *
- * These are the MLPs of SmolLM2-135M, on which the shares of docs/performance.md were measured, over 2,048 tokens. The products
- * go through the engine as a program's do; x is made on the device, and one number comes back.
+ * These are the products of SmolLM2-135M's MLPs over 2,048 tokens. They go through the engine as a program's do; x is made on
+ * the device, and one number comes back.
  */
 import { uniforms } from '../base/index.js'
 import type { Engine, Precision, TensorData } from './engine.js'
