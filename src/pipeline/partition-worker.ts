@@ -140,7 +140,8 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     for (let at = offset; end === undefined || at < end; ) {
       const bound = end === undefined ? chunkBounds : { recordsMax: end - at, bytesMax: chunkBounds.bytesMax }
       const read = await assignment.read(at, bound)
-      records.push(...read)
+      // Offsets have gaps: as many records as there are offsets may reach beyond the end.
+      records.push(...(end === undefined ? read : read.filter((record) => record.offset < end)))
       if (read.length === 0 || end === undefined) break
       at = read[read.length - 1].offset + 1
     }
