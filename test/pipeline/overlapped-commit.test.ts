@@ -188,6 +188,35 @@ describe('a worker that stops at any request', () => {
     })
 })
 
+test('a chunk that is gone on with is the one that was begun, though its offsets have gaps and documents came meanwhile', async () => {
+  const cluster = new FakeCluster()
+  await using log = await open(cluster)
+  await log.ensureTopics({ partitions: 1 })
+  // Each in a transaction of its own: between two documents lies a marker. The later ones are shorter, and would go first.
+  const append = async (from: number, to: number): Promise<void> => {
+    for (let i = from; i < to; i++) {
+      const value = { id: `d${i}`, idGiven: true, source: 'web', text: null, tokens: Array.from({ length: 40 - i }, (_, t) => t), shard: 's', index: i, extra: null }
+      await log.append([{ topic: 'documents', key: keyOf('web', value.id), value, partition: 0 }])
+    }
+  }
+  await append(0, 9)
+  const stop = new AbortController()
+  let batches = 0
+  await work(log, {
+    signal: stop.signal,
+    scorer: (batch) => {
+      if (++batches === 2) stop.abort()
+      return score(batch)
+    },
+  })
+  const [left] = await log.positions(run)
+  assert.ok(left.detail !== undefined, 'stopped in the middle of a chunk')
+  await append(9, 30)
+  await work(log)
+  const counted = (await influenceOf(log)).map(({ document }) => document)
+  assert.deepEqual(counted.sort(), Array.from({ length: 30 }, (_, i) => `d${i}`).sort())
+})
+
 /** A log whose assignments commit as they are told to. */
 const watched = (log: Log, commit: (assignment: Assignment, commit: Commit) => Promise<void>): Log =>
   new Proxy(log, {
