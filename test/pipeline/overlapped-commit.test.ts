@@ -192,10 +192,10 @@ test('a chunk that is gone on with is the one that was begun, though its offsets
   const cluster = new FakeCluster()
   await using log = await open(cluster)
   await log.ensureTopics({ partitions: 1 })
-  // Each in a transaction of its own: between two documents lies a marker. The later ones are shorter, and would go first.
+  // Each in a transaction of its own: between two documents lies a marker. The later ones are shorter or longer: some would go first.
   const append = async (from: number, to: number): Promise<void> => {
     for (let i = from; i < to; i++) {
-      const value = { id: `d${i}`, idGiven: true, source: 'web', text: null, tokens: Array.from({ length: 40 - i }, (_, t) => t), shard: 's', index: i, extra: null }
+      const value = { id: `d${i}`, idGiven: true, source: 'web', text: null, tokens: Array.from({ length: i < 9 ? 12 + i : i % 2 === 0 ? 4 : 28 }, (_, t) => t), shard: 's', index: i, extra: null }
       await log.append([{ topic: 'documents', key: keyOf('web', value.id), value, partition: 0 }])
     }
   }
