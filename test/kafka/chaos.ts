@@ -28,6 +28,8 @@ export interface RoundParts {
   readonly k: number
   /** The real command line, with all that `score` needs; without it the workers of worker.ts. */
   readonly commandLine?: { readonly home: string; readonly args: readonly string[] }
+  /** Resolves when all documents are there. Until then workers follow; then they are asked to end, and others end by themselves. */
+  readonly arrived: Promise<void>
   /** Kills the broker and starts it again. */
   readonly restartBroker: () => Promise<void>
 }
@@ -40,7 +42,7 @@ export interface Round {
   go(): Promise<string>
 }
 
-export const newRound = ({ seed, processes, brokers, prefix, queries, k, commandLine, restartBroker }: RoundParts): Round => {
+export const newRound = ({ seed, processes, brokers, prefix, queries, k, commandLine, arrived, restartBroker }: RoundParts): Round => {
   const run = `round-${seed}`
   const chance = uniforms(seed)
   const below = (count: number): number => Math.floor(chance() * count)
@@ -61,17 +63,30 @@ export const newRound = ({ seed, processes, brokers, prefix, queries, k, command
   const failed: unknown[] = []
   const running: Promise<void>[] = []
   const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TRIBUTARY_')))
+  let follow = true
   const start = (): void => {
-    const options: WorkerOptions = { brokers: [brokers], prefix, run, queries, k, sessionMs, requestMs, batchMs: 5 }
+    const options: WorkerOptions = { brokers: [brokers], prefix, run, queries, k, sessionMs, requestMs, batchMs: 5, follow }
     const worker = commandLine === undefined
       ? processes.start([fileURLToPath(new URL('worker.js', import.meta.url)), JSON.stringify(options)], { env: environment })
-      : processes.start([mainPath, ...commandLine.args, '--run', run, '-k', String(k), '--home', commandLine.home], {
+      : processes.start([mainPath, ...commandLine.args, ...(follow ? ['--follow'] : []), '--run', run, '-k', String(k), '--home', commandLine.home], {
         env: { ...environment, TRIBUTARY_LOG: `kafka://${brokers}`, TRIBUTARY_KAFKA_PREFIX: prefix, TRIBUTARY_KAFKA_SESSION_TIMEOUT_MS: String(sessionMs) },
       })
     workers.push(worker)
     running.push(worker.ended.then(({ code, signal }) => {
       if (code !== 0 && !hit.has(worker)) failed.push(new Error(`a worker of ${run} ended with ${code ?? signal}: ${worker.said()}`))
     }))
+  }
+
+  const replace = (victim: Process, signal: 'SIGKILL' | 'SIGTERM'): void => {
+    hit.add(victim)
+    victim.child.kill(signal)
+    start()
+  }
+  /** Those that wait for more documents give way to workers that end when the run has caught up. */
+  const finish = async (): Promise<void> => {
+    await arrived
+    follow = false
+    for (const worker of [...workers]) if (worker.alive() && !hit.has(worker)) replace(worker, 'SIGTERM')
   }
 
   const strike = async (blow: Blow): Promise<void> => {
@@ -86,9 +101,7 @@ export const newRound = ({ seed, processes, brokers, prefix, queries, k, command
       victim.child.kill('SIGCONT')
       return
     }
-    hit.add(victim)
-    victim.child.kill(blow === 'kill' ? 'SIGKILL' : 'SIGTERM')
-    start()
+    replace(victim, blow === 'kill' ? 'SIGKILL' : 'SIGTERM')
   }
 
   let commits = 0
@@ -102,6 +115,7 @@ export const newRound = ({ seed, processes, brokers, prefix, queries, k, command
     go: async () => {
       start()
       start()
+      running.push(finish().catch((error: unknown) => void failed.push(error)))
       const endMs = Date.now() + roundMsMax
       for (let waitedFor = 0; ;) {
         const left = endMs - Date.now()

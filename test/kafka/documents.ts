@@ -1,4 +1,6 @@
 /** @file What the workers of worker.ts score, and how: as cheap as can be, and different for every document and query. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { uniforms } from '../../src/base/index.js'
 import { keyOf, type DocumentValue, type Log } from '../../src/log/index.js'
 import { textOf } from '../pipeline/drive.js'
 
@@ -6,9 +8,22 @@ export const documentOf = (i: number): DocumentValue => ({
   id: `d${i}`, idGiven: true, source: `s${i % 3}`, text: `${textOf(i)} ${i}`, tokens: null, shard: 's.jsonl', index: i, extra: null,
 })
 
-export const appendDocuments = async (log: Log, count: number): Promise<void> => {
-  const values = Array.from({ length: count }, (_, i) => documentOf(i))
+export const appendDocuments = async (log: Log, count: number, from = 0): Promise<void> => {
+  const values = Array.from({ length: count }, (_, i) => documentOf(from + i))
   await log.append(values.map((value) => ({ topic: 'documents' as const, key: keyOf(value.source, value.id), value })), { unique: true })
+}
+
+/**
+ * Documents `[from, end)`, one to five at a time: each time is a transaction, whose mark takes an offset of its own in every
+ * partition, so that offsets have gaps everywhere.
+ */
+export const trickleDocuments = async (log: Log, { from, end, pauseMs, seed }: { from: number; end: number; pauseMs: number; seed: number }): Promise<void> => {
+  const chance = uniforms(seed)
+  for (let at = from; at < end; await sleep(pauseMs)) {
+    const count = Math.min(end - at, 1 + Math.floor(5 * chance()))
+    await appendDocuments(log, count, at)
+    at += count
+  }
 }
 
 /** A token for each character. */

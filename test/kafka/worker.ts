@@ -1,6 +1,7 @@
 /**
  * @file A worker in a process of its own, for the tests that are hard on it: the shell that scores, on a real cluster,
- * with scores that follow from a document's text alone and cost nothing. Ends when the run has caught up, or at SIGTERM.
+ * with scores that follow from a document's text alone and cost nothing. Ends when the run has caught up, unless it follows,
+ * or at SIGTERM.
  *
  *     node worker.js '{"brokers": [...], "prefix": "...", "run": "...", ...}'
  */
@@ -23,9 +24,11 @@ export interface WorkerOptions {
   readonly requestMs: number
   /** What a batch takes. */
   readonly batchMs: number
+  /** Waits for more documents. */
+  readonly follow?: boolean
 }
 
-const { brokers, prefix, run, queries, k, sessionMs, requestMs, batchMs } = JSON.parse(process.argv[2]) as WorkerOptions
+const { brokers, prefix, run, queries, k, sessionMs, requestMs, batchMs, follow = false } = JSON.parse(process.argv[2]) as WorkerOptions
 
 const scorer: Scorer = async (batch) => {
   await sleep(batchMs)
@@ -45,7 +48,7 @@ try {
     log, run: runId(run), queries, k, scorer,
     tokenizer: { encodeDocument: tokensOf, encodeQuery: ({ completion }) => ({ ids: tokensOf(completion), promptLength: 0 }), decodeToken: String, decode: String },
     options: { context: 64, long: 'truncate', vocabulary: 1 << 20 }, bounds: { tokensMax: 128, sequencesMax: 8, lengthMax: 64 },
-    follow: false, signal: stop.signal, now: Date.now, commitEveryMs: 0,
+    follow, signal: stop.signal, now: Date.now, commitEveryMs: 0,
   })
   if (left > 0 && !stop.signal.aborted) throw new Error(`ended with ${left} documents left`)
 } finally {

@@ -12,7 +12,7 @@ import { after, describe, test } from 'node:test'
 import { newAuthority, type Authority } from './broker/certificates.js'
 import type { ListenerPorts } from './broker/config.js'
 import { dockerNode } from './broker/docker.js'
-import { jvmNode, type Node } from './broker/jvm.js'
+import { jvmNode, newClusterId, type Node } from './broker/jvm.js'
 
 export { USERS } from './broker/config.js'
 
@@ -105,12 +105,62 @@ export const startBroker = async ({ kill = false, secure = false, overrides, jit
   throw new NoBroker(`no Kafka broker: set KAFKA_BROKERS, or start Docker, or install Java 17 and Maven. Tried ${tried.join('; ')}`)
 }
 
+export interface TestNode {
+  readonly id: number
+  kill(): Promise<void>
+  /** After `kill`: on the same ports and data. */
+  restart(): Promise<void>
+}
+
+/** Brokers that are controllers too: any of them may be killed. Topics of the cluster's own have three replicas, two in sync. */
+export interface TestCluster {
+  /** 'host:port' each. */
+  readonly addresses: readonly string[]
+  readonly nodes: readonly TestNode[]
+  readonly kind: string
+  dispose(): Promise<void>
+}
+
+const clusterNodes = 3
+
+/** Three brokers on the local JVM. Rejects with NoBroker. */
+const startCluster = async (): Promise<TestCluster> => {
+  const tried: string[] = []
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const ports = await freePorts(2 * clusterNodes)
+    const [plain, controllers] = [ports.slice(0, clusterNodes), ports.slice(clusterNodes)]
+    const clusterId = newClusterId()
+    // Beside two more of its kind on few cores a node that lives may be silent for longer than one alone.
+    const overrides = { 'broker.session.timeout.ms': '3000' }
+    const started = await Promise.allSettled(plain.map((plaintext, i) =>
+      jvmNode({ ports: { plaintext, controller: controllers[i] }, place: { clusterId, node: i + 1, controllers }, tlsFiles: {}, overrides })))
+    const nodes = started.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+    const dispose = async (): Promise<void> => void await Promise.all(nodes.map((node) => node.dispose()))
+    if (nodes.length === clusterNodes)
+      return {
+        addresses: plain.map((port) => `127.0.0.1:${port}`), kind: `${clusterNodes} of the JVM`, dispose,
+        nodes: nodes.map(({ kill, start }, i) => ({ id: i + 1, kill, restart: start })),
+      }
+    await dispose()
+    tried.push(...started.flatMap((one) => (one.status === 'rejected' ? [String(one.reason)] : [])))
+  }
+  throw new NoBroker(`no Kafka cluster: install Java 17 and Maven. Tried ${tried.join('; ')}`)
+}
+
 /**
  * Starts a broker and registers tests that share it; it is ended after them. Where none can be had there is one test in
  * their stead, skipped with the reason, or failed where CI=true.
  */
-export const withBroker = async (name: string, needs: BrokerNeeds, tests: (broker: TestBroker) => void): Promise<void> => {
-  const found = await startBroker(needs).catch((error: unknown) => {
+export const withBroker = (name: string, needs: BrokerNeeds, tests: (broker: TestBroker) => void): Promise<void> =>
+  withStarted(name, () => startBroker(needs), tests)
+
+/** `withBroker` with a cluster of three. */
+export const withCluster = (name: string, tests: (cluster: TestCluster) => void): Promise<void> => withStarted(name, startCluster, tests)
+
+const withStarted = async <Started extends { readonly kind: string; dispose(): Promise<void> }>(
+  name: string, start: () => Promise<Started>, tests: (started: Started) => void,
+): Promise<void> => {
+  const found = await start().catch((error: unknown) => {
     if (error instanceof NoBroker) return error
     throw error
   })

@@ -1,6 +1,6 @@
 /**
- * @file server.properties of a broker for tests: one node that is broker and controller (KRaft), small, quick to start
- * and quick to come back after it was killed.
+ * @file server.properties of a broker for tests: one node, alone or of several, that is broker and controller (KRaft), small,
+ * quick to start and quick to come back after it was killed.
  */
 
 export interface ListenerPorts {
@@ -26,8 +26,19 @@ const saslLines = (listener: string): readonly string[] => [
     `listener.name.${listener}.scram-sha-${bits}.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;`),
 ]
 
+/** A node of a cluster of several. */
+export interface Place {
+  readonly clusterId: string
+  /** From 1. */
+  readonly node: number
+  /** Ports of the controllers of nodes 1, 2, ... */
+  readonly controllers: readonly number[]
+}
+
 export interface ServerOptions {
   readonly ports: ListenerPorts
+  /** Absent: it is a cluster of its own. */
+  readonly place?: Place
   /** Absolute, as the broker sees them. */
   readonly dataFolder: string
   readonly tlsFolder: string
@@ -37,7 +48,10 @@ export interface ServerOptions {
   readonly overrides?: Readonly<Record<string, string>>
 }
 
-export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides = {} }: ServerOptions): string => {
+export const serverProperties = ({ ports, place, dataFolder, tlsFolder, bind, overrides = {} }: ServerOptions): string => {
+  const controllers = place?.controllers ?? [ports.controller]
+  const replicas = Math.min(3, controllers.length)
+  const insync = Math.max(1, replicas - 1)
   const listeners = [
     { name: 'PLAINTEXT', protocol: 'PLAINTEXT', port: ports.plaintext, advertised: ports.plaintext },
     { name: 'PROXIED', protocol: 'PLAINTEXT', port: ports.proxied?.port, advertised: ports.proxied?.proxy },
@@ -47,8 +61,8 @@ export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides
   ].filter(({ port }) => port !== undefined)
   const lines = [
     'process.roles=broker,controller',
-    'node.id=1',
-    `controller.quorum.voters=1@127.0.0.1:${ports.controller}`,
+    `node.id=${place?.node ?? 1}`,
+    `controller.quorum.voters=${controllers.map((port, i) => `${i + 1}@127.0.0.1:${port}`).join()}`,
     'controller.listener.names=CONTROLLER',
     `listeners=${[...listeners.map(({ name, port }) => `${name}://${bind}:${port}`), `CONTROLLER://127.0.0.1:${ports.controller}`].join()}`,
     `advertised.listeners=${listeners.map(({ name, advertised }) => `${name}://127.0.0.1:${advertised}`).join()}`,
@@ -56,10 +70,11 @@ export const serverProperties = ({ ports, dataFolder, tlsFolder, bind, overrides
     `listener.security.protocol.map=${['CONTROLLER:PLAINTEXT', ...listeners.map(({ name, protocol }) => `${name}:${protocol}`)].join()}`,
     `log.dirs=${dataFolder}`,
     'auto.create.topics.enable=false',
-    'offsets.topic.replication.factor=1',
+    `min.insync.replicas=${insync}`,
+    `offsets.topic.replication.factor=${replicas}`,
     'offsets.topic.num.partitions=1',
-    'transaction.state.log.replication.factor=1',
-    'transaction.state.log.min.isr=1',
+    `transaction.state.log.replication.factor=${replicas}`,
+    `transaction.state.log.min.isr=${insync}`,
     'transaction.state.log.num.partitions=1',
     'group.initial.rebalance.delay.ms=0',
     'group.min.session.timeout.ms=1000',

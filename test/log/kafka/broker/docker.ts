@@ -2,8 +2,7 @@
  * @file A broker in a container, through testcontainers, where a Docker engine answers. The same settings as on the JVM.
  * testcontainers' own reaper removes it when the process ends.
  */
-import { randomBytes } from 'node:crypto'
-import type { NodeOptions, Node } from './jvm.js'
+import { newClusterId, type NodeOptions, type Node } from './jvm.js'
 import { STARTED, formatArguments, log4jProperties, serverProperties } from './config.js'
 import { BROKER_VERSION } from './jars.js'
 
@@ -15,8 +14,7 @@ export const dockerNode = async ({ ports, tlsFiles, overrides }: NodeOptions): P
   const runtime = await getContainerRuntimeClient()
   const folder = '/tmp/tributary'
   const properties = `${folder}/server.properties`
-  const id = randomBytes(16).toString('base64url').replace(/^-/, 'a')
-  const format = formatArguments(id, properties, ports.tls !== undefined).map((word) => `'${word}'`).join(' ')
+  const format = formatArguments(newClusterId(), properties, ports.tls !== undefined).map((word) => `'${word}'`).join(' ')
   const published = [ports.plaintext, ports.proxied?.port, ports.sasl, ports.saslTls, ports.tls].filter((port) => port !== undefined)
   const container = await new GenericContainer(`apache/kafka:${BROKER_VERSION}`)
     .withExposedPorts(...published.map((port) => ({ container: port, host: port })))

@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { STARTED, formatArguments, log4jProperties, serverProperties, type ListenerPorts } from './config.js'
+import { STARTED, formatArguments, log4jProperties, serverProperties, type ListenerPorts, type Place } from './config.js'
 import { brokerJars } from './jars.js'
 
 const run = promisify(execFile)
@@ -29,6 +29,8 @@ export interface Node {
 
 export interface NodeOptions {
   readonly ports: ListenerPorts
+  /** In a cluster of several, which have to be started together; only on the JVM. */
+  readonly place?: Place
   /** Files for the folder `tls`, by name. */
   readonly tlsFiles: Readonly<Record<string, string>>
   readonly overrides?: Readonly<Record<string, string>>
@@ -36,8 +38,10 @@ export interface NodeOptions {
   readonly jit?: 'quick' | 'full'
 }
 
+export const newClusterId = (): string => randomBytes(16).toString('base64url').replace(/^-/, 'a')
+
 /** Formats and starts a broker. Rejects with its own words where it does not start. */
-export const jvmNode = async ({ ports, tlsFiles, overrides, jit = 'quick' }: NodeOptions): Promise<Node> => {
+export const jvmNode = async ({ ports, place, tlsFiles, overrides, jit = 'quick' }: NodeOptions): Promise<Node> => {
   const classPath = join(await brokerJars(), '*')
   const folder = mkdtempSync(join(tmpdir(), 'tributary-broker-'))
   const guards = new Set<ChildProcess>()
@@ -58,7 +62,7 @@ export const jvmNode = async ({ ports, tlsFiles, overrides, jit = 'quick' }: Nod
     return path
   }
   const java = [
-    '-Xmx400m', '-Xms128m', '-XX:+UseSerialGC', ...(jit === 'quick' ? ['-XX:TieredStopAtLevel=1'] : []), '-Xshare:auto',
+    ...(place === undefined ? ['-Xmx400m', '-Xms128m'] : ['-Xmx256m', '-Xms96m']), '-XX:+UseSerialGC', ...(jit === 'quick' ? ['-XX:TieredStopAtLevel=1'] : []), '-Xshare:auto',
     '-Djava.awt.headless=true', '-cp', classPath,
   ]
 
@@ -110,10 +114,9 @@ export const jvmNode = async ({ ports, tlsFiles, overrides, jit = 'quick' }: Nod
     for (const [name, text] of Object.entries(tlsFiles)) file(join('tls', name), text)
     file('log4j2.properties', log4jProperties)
     const properties = file('server.properties', serverProperties({
-      ports, overrides, bind: '127.0.0.1', dataFolder: join(folder, 'data'), tlsFolder: join(folder, 'tls'),
+      ports, place, overrides, bind: '127.0.0.1', dataFolder: join(folder, 'data'), tlsFolder: join(folder, 'tls'),
     }))
-    const id = randomBytes(16).toString('base64url').replace(/^-/, 'a')
-    await run('java', [...java, 'kafka.tools.StorageTool', ...formatArguments(id, properties, ports.tls !== undefined)], { timeout: startMsMax })
+    await run('java', [...java, 'kafka.tools.StorageTool', ...formatArguments(place?.clusterId ?? newClusterId(), properties, ports.tls !== undefined)], { timeout: startMsMax })
     await start()
   } catch (error) {
     await dispose()

@@ -1,0 +1,95 @@
+/**
+ * @file Three brokers, two workers, and documents that are still arriving, while the broker is killed that leads a partition,
+ * coordinates the transactions, or coordinates the group; it comes back while they work. Topics have three replicas, of which
+ * two must have a record. A consumer that is not ours finds every document once, and the tables that all scores at once come to.
+ *
+ *     TRIBUTARY_CLUSTER_ROUNDS=5 npm test -- kafka/cluster      more rounds of the three
+ */
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import kafkajsFace from 'kafkajs'
+import { runId } from '../../src/base/index.js'
+import type { Log } from '../../src/log/index.js'
+import { kafkaLog } from '../../src/log/kafka/index.js'
+import { kafkajsClient } from '../../src/log/kafka/kafkajs.js'
+import { hasCaughtUp } from '../../src/pipeline/caught-up.js'
+import { withCluster, type TestNode } from '../log/kafka/broker.js'
+import { consumerName } from './consumer.js'
+import { assertCountedOnce, contentsOf, k, queries } from './counted.js'
+import { trickleDocuments } from './documents.js'
+import { processes, type Process } from './processes.js'
+import type { WorkerOptions } from './worker.js'
+
+const rounds = Number(process.env.TRIBUTARY_CLUSTER_ROUNDS ?? 1)
+/** There before the workers start: chunks of many batches, so that a broker that is killed is killed in the middle of some. */
+const documentsFirst = 240
+const documents = 420
+const partitions = 3
+const run = 'r'
+const msMax = 120_000
+
+/** Who is killed, as the leader of partition 0 of a topic: the cluster's own have one partition each. */
+const victims = {
+  'leads a partition': (prefix: string) => `${prefix}documents`,
+  'coordinates transactions': () => '__transaction_state',
+  'coordinates the group': () => '__consumer_offsets',
+} as const
+
+await withCluster('several brokers', (cluster) => {
+  const all = processes()
+  const admin = new kafkajsFace.Kafka({ brokers: [...cluster.addresses], logLevel: kafkajsFace.logLevel.NOTHING }).admin()
+  before(() => admin.connect(), { timeout: 60_000 })
+  after(async () => {
+    await all.end()
+    await admin.disconnect()
+  }, { timeout: 60_000 })
+
+  const leaderOf = async (topic: string): Promise<TestNode> => {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const leader = topics[0].partitions.find(({ partitionId }) => partitionId === 0)?.leader
+    return cluster.nodes.find(({ id }) => id === leader) ?? assert.fail(`partition 0 of ${topic} has no leader`)
+  }
+
+  /** Until it is so; no worker ends meanwhile. */
+  const until = async (workers: readonly Process[], what: string, done: () => Promise<boolean>): Promise<void> => {
+    for (const endMs = Date.now() + msMax; !(await done()); await sleep(100)) {
+      const said = workers.map((worker) => worker.said()).join('\n')
+      assert.ok(workers.every((worker) => worker.alive()), `a worker has ended: ${said}`)
+      assert.ok(Date.now() < endMs, `${what} did not come within ${msMax / 1000} s: ${said}`)
+    }
+  }
+
+  const start = (prefix: string): Process => {
+    const options: WorkerOptions = {
+      brokers: cluster.addresses, prefix, run, queries, k, sessionMs: 6_000, requestMs: 4_000, batchMs: 20, follow: true,
+    }
+    return all.start([fileURLToPath(new URL('worker.js', import.meta.url)), JSON.stringify(options)])
+  }
+
+  const killed = async (log: Log, prefix: string, topic: string, seed: number): Promise<void> => {
+    await trickleDocuments(log, { from: 0, end: documentsFirst, pauseMs: 0, seed })
+    const workers = [start(prefix), start(prefix)]
+    const appending = trickleDocuments(log, { from: documentsFirst, end: documents, pauseMs: 50, seed: seed + 1 })
+    const inTheMiddle = async (): Promise<boolean> => (await log.positions(runId(run))).every(({ offset, detail }) => offset > 0 || detail !== undefined)
+    await Promise.race([appending, until(workers, 'the middle', inTheMiddle)])
+    const victim = await leaderOf(topic)
+    await victim.kill()
+    const back = sleep(5_000).then(() => victim.restart())
+    await Promise.all([appending, back])
+    await until(workers, 'the end', () => hasCaughtUp(log, runId(run)))
+    for (const { child } of workers) child.kill('SIGTERM')
+    for (const worker of workers) assert.equal((await worker.ended).code, 0, worker.said())
+  }
+
+  for (let round = 1; round <= rounds; round++)
+    for (const [which, topicOf] of Object.entries(victims))
+      test(`every document counts once when the broker dies that ${which}, read by ${consumerName}: round ${round}`, { timeout: 240_000 }, async () => {
+        const prefix = `${which.replaceAll(' ', '-')}-${round}.`
+        await using log = await kafkaLog(kafkajsClient({ brokers: cluster.addresses }), { cluster: 'the cluster', prefix, replicationFactor: 3, minInsyncReplicas: 2 })
+        await log.ensureTopics({ partitions })
+        await killed(log, prefix, topicOf(prefix), round)
+        assertCountedOnce(await contentsOf(cluster.addresses.join(), prefix), { run, documents, cheaply: true }, prefix)
+      })
+})
