@@ -126,8 +126,8 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
   let inChunk = 0
   const retries = new Retries()
   retries.add(retryValues(restored.state))
-  /** The next record of `retries` to read. */
-  let retriesNext = 0
+  /** The next record of `retries` to read: the state has all of the run's that lie before its last one. */
+  let retriesNext = restored.state.reduce((next, { topic, offset }) => (topic === 'retries' ? Math.max(next, offset + 1) : next), 0)
   let lookedMs = -Infinity
   let ahead: { readonly from: number; readonly prepared: Promise<Prepared | undefined> } | undefined
 

@@ -13,14 +13,13 @@ import { packageRoot, runId } from '../../src/base/index.js'
 import { SchemaRegistry, wireFormat, type Log } from '../../src/log/index.js'
 import { kafkaLog, type KafkaLogOptions } from '../../src/log/kafka/index.js'
 import { kafkajsClient } from '../../src/log/kafka/kafkajs.js'
-import { ownership } from '../../src/pipeline/ownership.js'
-import { scorePartitions } from '../../src/pipeline/score-partitions.js'
 import { tagged } from '../log/independent/cases.js'
 import { pythonWithFastavro } from '../log/independent/python.js'
 import { withBroker } from '../log/kafka/broker.js'
 import { testRegistry } from '../log/registry/server.js'
+import { scoreCheaply } from './cheap-parts.js'
 import { consumers, type Consumed } from './consumer.js'
-import { appendDocuments, scoresOf, tokensOf } from './documents.js'
+import { appendDocuments } from './documents.js'
 import { processes, type Process } from './processes.js'
 import type { WorkerOptions } from './worker.js'
 
@@ -32,18 +31,7 @@ const scored = async (brokers: readonly string[], options: Omit<KafkaLogOptions,
   const log = await kafkaLog(kafkajsClient({ brokers }), { cluster: 'the broker', ...options })
   await log.ensureTopics({ partitions: 2 })
   await appendDocuments(log, 60)
-  const release = new AbortController()
-  await scorePartitions(ownership(log.assignments(runId('r'), { signal: release.signal })), {
-    log, run: runId('r'), queries, k: 5, follow: false, signal: new AbortController().signal, now: Date.now, commitEveryMs: 0,
-    scorer: (batch) => Promise.resolve({
-      losses: Float32Array.from(batch, ({ tokens }) => tokens.length),
-      gradientNorms: Float32Array.from(batch, ({ tokens }) => scoresOf(tokens, 2).norm),
-      influence: batch.map(({ tokens }) => Float32Array.from(scoresOf(tokens, 2).influence)),
-    }),
-    tokenizer: { encodeDocument: tokensOf, encodeQuery: ({ completion }) => ({ ids: tokensOf(completion), promptLength: 0 }), decodeToken: String, decode: String },
-    options: { context: 64, long: 'truncate', vocabulary: 1 << 20 }, bounds: { tokensMax: 512, sequencesMax: 8, lengthMax: 64 },
-  })
-  release.abort()
+  await scoreCheaply({ log, run: 'r', queries, k: 5 })
   return log
 }
 

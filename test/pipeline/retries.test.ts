@@ -141,6 +141,32 @@ for (const [name, logWith] of [['the embedded log', embedded], ['a cluster in me
       assert.equal((await influenceOf(log)).length, 20)
     })
 
+    test('are not read again by a worker that takes the partition up: it reads on behind those of its state', async () => {
+      const log = await logWith(documents(60))
+      await beginRuns(log, 'r')
+      await work(log, { scorer: brokenAre('d3', 'd20', 'd41', 'd42') })
+      await replay(log)
+      await work(log, { scorer: brokenAre('d3', 'd42') })
+      await replay(log)
+      const last = new Map((await readAll(log, 'retries')).map(({ partition, offset }) => [partition, offset]))
+      assert.ok(last.size > 0)
+      const firstRead = new Map<number, number>()
+      const watched = new Proxy(log, {
+        get: (target, name) => {
+          if (name === 'read')
+            return ((topic, partition, offset, bounds) => {
+              if (topic === 'retries' && !firstRead.has(partition)) firstRead.set(partition, offset)
+              return target.read(topic, partition, offset, bounds)
+            }) satisfies Log['read']
+          const value: unknown = Reflect.get(target, name)
+          return typeof value === 'function' ? (value.bind(target) as unknown) : value
+        },
+      })
+      assert.equal((await work(watched)).documents, 2)
+      assert.ok(firstRead.size > 0)
+      for (const [partition, offset] of firstRead) assert.equal(offset, (last.get(partition) ?? -1) + 1, `partition ${partition}`)
+    })
+
     for (const when of ['before', 'after'] as const)
       test(`are counted once if the worker is killed just ${when} the commit of the retry`, async () => {
         const undisturbed = await logWith(documents(40))

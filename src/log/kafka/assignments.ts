@@ -6,16 +6,17 @@
  *                → one record of our own into each state topic; read these until it comes back
  *                → tables, moments and the position are one consistent pair
  *     commit     → records, state, position and the group's offset in one transaction, once
- *     any error  → its outcome is unknown: producer and state are thrown away; the partition is offered again
+ *     any error  → its outcome is unknown: producer and state are thrown away; the partition is offered again, unless the
+ *                  error is for good (a missing ACL, a topic that is gone): then the assignments end with it
  *
  * The position lives in the state. The group's offset is for tools that show lag and is never read here.
  */
 import { randomUUID } from 'node:crypto'
-import { TransientError, type RunId } from '../../base/index.js'
+import { TransientError, UserError, type RunId } from '../../base/index.js'
 import type { Assignment, Commit, LogRecord, Position, ReadBounds } from '../log.js'
 import { keyOf } from '../topics.js'
 import { KafkaFault, isFault, type GroupMember, type KafkaClient, type KafkaRecord, type TransactionalProducer } from './client.js'
-import { explained, patiently, type Clock } from './faults.js'
+import { explained, guarded, patiently, type Clock } from './faults.js'
 import { queue, type Queue } from './queue.js'
 import type { Reader } from './reader.js'
 import type { Topic, Topics } from './topics.js'
@@ -23,6 +24,11 @@ import type { Topic, Topics } from './topics.js'
 /** A partition is offered again after so long at first, doubled up to the second, ms. */
 const AGAIN_MS_MIN = 50
 const AGAIN_MS_MAX = 5_000
+/** A partition that fails so often and for so long without a commit in between is not offered again. */
+const FAILURES_MAX = 8
+const FAILING_MS_MAX = 180_000
+/** What another try may mend. */
+const passing = ['fenced', 'unknown-outcome', 'evicted', 'unreachable', 'unavailable', 'closed'] as const
 
 export interface AssignmentParts {
   readonly client: KafkaClient
@@ -46,7 +52,7 @@ export class Assignments {
   readonly #offers: Queue<Assignment> = queue()
   readonly #held = new Map<number, Held>()
   readonly #producers = new Set<Held>()
-  readonly #failures = new Map<number, number>()
+  readonly #failures = new Map<number, Failing>()
   readonly #closing = new AbortController()
 
   static async join(parts: AssignmentParts, run: RunId): Promise<Assignments> {
@@ -82,7 +88,7 @@ export class Assignments {
   }
 
   #offer(partition: number): void {
-    const held = new Held(this.#parts, this.#run, partition, this.#member, (failed) => this.#again(partition, held, failed))
+    const held = new Held(this.#parts, this.#run, partition, this.#member, (failure) => this.#again(partition, held, failure))
     this.#held.set(partition, held)
     this.#producers.add(held)
     this.#offers.push(held)
@@ -95,18 +101,32 @@ export class Assignments {
     void held.close().then(() => this.#producers.delete(held))
   }
 
-  /** A commit was made (`failed` false), or the assignment has to begin anew. */
-  #again(partition: number, held: Held, failed: boolean): void {
-    if (!failed) {
+  /** A commit was made, or the assignment has to begin anew, if it can. */
+  #again(partition: number, held: Held, failure: Failure | undefined): void {
+    if (failure === undefined) {
       this.#failures.delete(partition)
       return
     }
     this.#producers.delete(held)
-    const failures = this.#failures.get(partition) ?? 0
-    this.#failures.set(partition, failures + 1)
-    const waitMs = Math.min(AGAIN_MS_MIN * 2 ** failures, AGAIN_MS_MAX)
-    void this.#parts.clock.sleep(waitMs, this.#closing.signal).then(() => {
-      if (!this.#closing.signal.aborted && this.#held.get(partition) === held) this.#offer(partition)
+    const isOurs = (): boolean => !this.#closing.signal.aborted && this.#held.get(partition) === held
+    if (!isOurs()) return
+    const { clock, cluster } = this.#parts
+    if (!isFault(failure.error, ...passing)) {
+      this.#offers.fail(explained(failure.error, cluster))
+      return
+    }
+    const nowMs = clock.nowMs()
+    const before = this.#failures.get(partition)
+    const failing = before === undefined || nowMs - before.lastMs > FAILING_MS_MAX ? { sinceMs: nowMs, lastMs: nowMs, count: 1 } : { ...before, lastMs: nowMs, count: before.count + 1 }
+    this.#failures.set(partition, failing)
+    if (failing.count >= FAILURES_MAX && nowMs - failing.sinceMs > FAILING_MS_MAX) {
+      this.#offers.fail(new UserError(`${cluster}: partition ${partition} of run "${this.#run}" can be worked on no more, for ${FAILING_MS_MAX / 60_000} minutes now: ${failure.error.message}`, {
+        cause: failure.error, fix: 'look at the brokers, then start again: the run goes on from its last commit',
+      }))
+      return
+    }
+    void clock.sleep(Math.min(AGAIN_MS_MIN * 2 ** (failing.count - 1), AGAIN_MS_MAX), this.#closing.signal).then(() => {
+      if (isOurs()) this.#offer(partition)
     })
   }
 
@@ -125,6 +145,18 @@ export class Assignments {
   }
 }
 
+/** What a partition failed with. */
+interface Failure {
+  readonly error: unknown
+}
+
+/** Failures of a partition one after the other. */
+interface Failing {
+  readonly sinceMs: number
+  readonly lastMs: number
+  readonly count: number
+}
+
 /** One partition, from its offer until it is lost. */
 class Held implements Assignment {
   readonly partition: number
@@ -132,11 +164,11 @@ class Held implements Assignment {
   readonly #run: RunId
   readonly #member: GroupMember
   readonly #lost = new AbortController()
-  readonly #outcome: (failed: boolean) => void
+  readonly #outcome: (failure?: Failure) => void
   #producer: TransactionalProducer | undefined
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(parts: AssignmentParts, run: RunId, partition: number, member: GroupMember, outcome: (failed: boolean) => void) {
+  constructor(parts: AssignmentParts, run: RunId, partition: number, member: GroupMember, outcome: (failure?: Failure) => void) {
     this.#parts = parts
     this.#run = run
     this.partition = partition
@@ -180,7 +212,7 @@ class Held implements Assignment {
   }
 
   async commit(commit: Commit): Promise<void> {
-    await this.#alone(() => this.#commit(commit))
+    await guarded(this.#parts.cluster, () => this.#alone(() => this.#commit(commit)))
   }
 
   async #commit({ append, position }: Commit): Promise<void> {
@@ -201,7 +233,7 @@ class Held implements Assignment {
       }))
     })
     encoded.release()
-    this.#outcome(false)
+    this.#outcome()
   }
 
   /** After any error nobody knows: producer and state are of no more use. */
@@ -214,7 +246,7 @@ class Held implements Assignment {
       this.#producer = undefined
       await producer?.close()
       // Another owner, or an eviction: the next assignment of the group says who goes on.
-      this.#outcome(true)
+      this.#outcome({ error })
       if (isFault(error, 'unreachable', 'unavailable')) throw new TransientError(`partition ${this.partition}: ${error.message}`, { cause: error })
       throw explained(error, this.#parts.cluster)
     }

@@ -53,6 +53,8 @@ export const explained = (error: unknown, cluster: string): unknown => {
     case 'tls':
       return user(`${cluster} refuses TLS, or speaks none`, /certificate required|bad certificate/i.test(error.message)
         ? 'kafka: {cert, key} in the run file: this port wants a certificate of the client'
+        : /altnames/i.test(error.message)
+          ? 'kafka: {servername: NAME} in the run file: what the certificate names, if that is the broker'
         : /verify|self.signed|authority/i.test(error.message)
           ? "kafka: {ca: FILE} in the run file: the authority that signed the broker's certificate"
           : 'kafka: {tls, ca, cert, key} in the run file, and the port of the TLS listener')
@@ -61,9 +63,9 @@ export const explained = (error: unknown, cluster: string): unknown => {
         ? 'leave out kafka: {sasl, username}, or name the port of its SASL listener: this one takes no credentials'
         : 'mend kafka: {sasl, username} in the run file, and TRIBUTARY_KAFKA_PASSWORD')
     case 'not-authorized':
-      return user(`these credentials may not do this at ${cluster}${on}`, 'give them the ACLs that docs/kafka.md lists')
+      return user(`these credentials may not do this at ${cluster}${on}`, `${aclFix(error)} (docs/kafka.md lists all ACLs)`)
     case 'unknown-topic':
-      return user(`${cluster} has no topic${on}`, 'tributary topics apply')
+      return user(`${cluster} has no topic${on}`, 'tributary topics apply; if it was deleted under a run, what was in it is lost: tributary reset --run NAME, then score again')
     case 'too-large':
       return user(`a record is larger than ${cluster} takes${on}`, 'tributary topics apply (it sets max.message.bytes), or smaller documents')
     case 'unsupported-version':
@@ -83,3 +85,10 @@ export const explained = (error: unknown, cluster: string): unknown => {
       return error.kind satisfies never
   }
 }
+
+/** What an ACL is missing on, in the words of the protocol's errors (29, 30, 53, 31). */
+const aclFix = ({ message, resource = '' }: KafkaFault): string =>
+  /Transactional Id authorization/.test(message) ? `allow Describe and Write on transactional id "${resource}"`
+    : /Group authorization/.test(message) ? `allow Describe and Read on group "${resource}"`
+      : /Topic authorization/.test(message) ? `allow Describe, Read and Write on topic "${resource}"`
+        : 'allow what this command does'

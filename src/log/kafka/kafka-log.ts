@@ -19,9 +19,10 @@ import { schemaTopicStore } from '../schema-topic.js'
 import { Serdes, singleObject } from '../single-object.js'
 import { keyOf, type TopicName } from '../topics.js'
 import { Appender } from './appender.js'
-import { Assignments, groupOf, readState, transactionalIdOf } from './assignments.js'
+import { Assignments } from './assignments.js'
 import type { KafkaClient } from './client.js'
 import { explained, guarded, patiently, type Clock } from './faults.js'
+import { forgetRun, forgottenFrom, type ForgottenFrom } from './forget.js'
 import { Reader } from './reader.js'
 import { kafkaTopic } from './topic-configs.js'
 import { Topics, type Topic } from './topics.js'
@@ -78,7 +79,7 @@ class KafkaLog implements Log {
   readonly #caughtUp = new Map<number, number>()
   readonly #closing = new AbortController()
   #appenders: Promise<{ readonly ingest: Appender; readonly others: Appender }> | undefined
-  #forgotten: { readonly atMs: number; readonly from: ReadonlyMap<string, { readonly influence: number; readonly 'dead-letters': number }> } | undefined
+  #forgotten: { readonly atMs: number; readonly from: ForgottenFrom } | undefined
 
   constructor(client: KafkaClient, options: KafkaLogOptions, leases: Log | undefined) {
     const { cluster, prefix = '', topics = declaredTopics(), codecs = singleObject, clock = systemClock } = options
@@ -218,11 +219,8 @@ class KafkaLog implements Log {
   /** Whether a record counts: not one that a run wrote before it was reset. Undefined: all do. */
   async #counting(name: TopicName, partition: number): Promise<((record: LogRecord) => boolean) | undefined> {
     if (name !== 'influence' && name !== 'dead-letters') return undefined
-    if (this.#forgotten === undefined || this.#clock.nowMs() - this.#forgotten.atMs > FORGOTTEN_MS) {
-      const from = new Map((await this.#latest('forgotten', '')).flatMap(({ key, value }) =>
-        value === undefined ? [] : [[key, { influence: value.influence, 'dead-letters': value.deadLetters }]]))
-      this.#forgotten = { atMs: this.#clock.nowMs(), from }
-    }
+    if (this.#forgotten === undefined || this.#clock.nowMs() - this.#forgotten.atMs > FORGOTTEN_MS)
+      this.#forgotten = { atMs: this.#clock.nowMs(), from: forgottenFrom(await this.#latest('forgotten', '')) }
     const { from } = this.#forgotten
     if (from.size === 0) return undefined
     return ({ value, offset }) => {
@@ -281,42 +279,13 @@ class KafkaLog implements Log {
   async forget(run: RunId): Promise<void> {
     this.#mustWrite()
     await this.#guarded(async () => {
-      const group = groupOf(this.#prefix, run)
-      const members = await patiently(this.#clock, () => this.#client.admin.groupMembers(group))
-      if (members > 0)
-        throw new UserError(`${members} ${members === 1 ? 'worker is' : 'workers are'} at work on run "${run}"`, {
-          fix: 'stop them, then try again (a worker that was killed counts until its session timeout, kafka: {session-timeout-ms}, is over)',
-        })
-      const { partitions } = await this.#topics.get('documents')
-      for (let partition = 0; partition < partitions; partition++) await this.#forgetPartition(run, partition)
-      const ended: NewRecord[] = (await this.#latest('rescored', keyOf(run, ''))).map(({ key }) => ({ topic: 'rescored', key, value: null }))
-      const { others } = await this.#appendersNow()
-      await others.append({ ...(await this.#topics.encode([...ended, { topic: 'runs', key: run, value: null }])), unique: false })
-      await patiently(this.#clock, () => this.#client.admin.deleteGroups([group]))
+      await forgetRun(run, {
+        client: this.#client, clock: this.#clock, reader: this.#reader, topics: this.#topics, prefix: this.#prefix,
+        appender: async () => (await this.#appendersNow()).others,
+        rescored: async () => (await this.#latest('rescored', keyOf(run, ''))).map(({ key }) => key),
+      })
       this.#forgotten = undefined
     })
-  }
-
-  /** One transaction: tombstones for the state, and from where on the run's records count again. */
-  async #forgetPartition(run: RunId, partition: number): Promise<void> {
-    const producer = await patiently(this.#clock, () => this.#client.producer(transactionalIdOf(this.#prefix, run, partition)))
-    try {
-      const parts = { reader: this.#reader, clock: this.#clock, topics: this.#topics }
-      const { state } = await readState(parts, producer, await this.#topics.states(), run, partition)
-      // Whoever wrote for the run is fenced: all it wrote stands before these ends.
-      const endOf = async (name: TopicName): Promise<number> => {
-        const { kafka } = await this.#topics.get(name)
-        return (await patiently(this.#clock, () => this.#client.admin.offsets(kafka, 'latest')))[partition]
-      }
-      const key = keyOf(run, partition)
-      const value = { run, partition, influence: await endOf('influence'), deadLetters: await endOf('dead-letters') }
-      const ended: NewRecord[] = [...state, { topic: 'positions' as const, key }].map((record) => ({ topic: record.topic, key: record.key, value: null }))
-      const encoded = await this.#topics.encode([...ended, { topic: 'forgotten', key, value }], partition)
-      this.#reader.note(await producer.transaction(encoded.records))
-      encoded.release()
-    } finally {
-      await producer.close()
-    }
   }
 
   async grown({ signal }: { readonly signal: AbortSignal }): Promise<void> {

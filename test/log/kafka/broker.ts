@@ -21,6 +21,8 @@ export interface BrokerNeeds {
   readonly kill?: boolean
   /** Listeners with SASL and TLS, users (USERS), ACLs, certificates. */
   readonly secure?: boolean
+  /** What the certificate of a secure broker names; by default what it is reached by. */
+  readonly hosts?: readonly string[]
   /** Settings of the broker. */
   readonly overrides?: Readonly<Record<string, string>>
   readonly jit?: 'quick' | 'full'
@@ -37,7 +39,7 @@ export interface TestBroker {
   readonly tls: string
   /** Where the proxy of `proxy` finds the broker. */
   readonly proxied: string
-  /** Who signed the broker's certificate (localhost and 127.0.0.1), and may sign clients'. */
+  /** Who signed the broker's certificate, and may sign clients'. */
   readonly authority: Authority | undefined
   /** What it is, for messages: a container, the JVM, KAFKA_BROKERS. */
   readonly kind: string
@@ -74,7 +76,7 @@ const external = (addresses: string): TestBroker => {
 }
 
 /** Starts a broker. Rejects with NoBroker, which says what was tried. */
-export const startBroker = async ({ kill = false, secure = false, overrides, jit, proxy }: BrokerNeeds = {}): Promise<TestBroker> => {
+export const startBroker = async ({ kill = false, secure = false, hosts = ['localhost', '127.0.0.1'], overrides, jit, proxy }: BrokerNeeds = {}): Promise<TestBroker> => {
   const given = process.env.KAFKA_BROKERS ?? ''
   if (given !== '' && !kill && !secure && overrides === undefined && proxy === undefined) return external(given)
   const tried: string[] = []
@@ -83,7 +85,7 @@ export const startBroker = async ({ kill = false, secure = false, overrides, jit
     for (let attempt = 0; attempt < (kind === 'the JVM' ? 2 : 1); attempt++) {
       const [plaintext, controller, sasl, saslTls, tls, proxied] = await freePorts(6)
       const authority = secure ? newAuthority('tributary tests') : undefined
-      const server = authority?.issue('broker', { hosts: ['localhost', '127.0.0.1'] })
+      const server = authority?.issue('broker', { hosts })
       const tlsFiles: Record<string, string> = authority === undefined || server === undefined ? {}
         : { 'ca.pem': authority.certificate, 'server.pem': `${server.key}${server.certificate}` }
       const ports: ListenerPorts = {

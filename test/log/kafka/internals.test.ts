@@ -29,9 +29,10 @@ test('its encoder, group protocol, errors and cluster are as they were', async (
     reauthenticationThreshold: 100, requestTimeout: 100, enforceRequestTimeout: true, metadataMaxAge: 100,
     retry: { retries: 0, initialRetryTime: 1, maxRetryTime: 1 }, allowAutoTopicCreation: false, maxInFlightRequests: null, isolationLevel: 1,
   })
-  for (const name of ['connect', 'disconnect', 'refreshMetadata', 'addMultipleTargetTopics', 'findTopicPartitionMetadata', 'findBroker'] as const)
+  for (const name of ['connect', 'disconnect', 'refreshMetadata', 'addMultipleTargetTopics', 'getNodeIds', 'findBroker'] as const)
     assert.equal(typeof cluster[name], 'function', name)
   assert.equal(typeof cluster.brokerPool.findConnectedBroker, 'function')
+  assert.equal(cluster.brokerPool.metadata, null)
   await assert.rejects(cluster.connect())
   await cluster.disconnect()
 })

@@ -4,12 +4,13 @@ import kafkajsFace, { type Admin } from 'kafkajs'
 import { KafkaFault, isFault, type KafkaAdmin, type KafkaTopic, type OffsetKind } from '../client.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
 import { faultOf } from './faults.js'
-import { again, leaderOf } from './leaders.js'
+import { adminOf } from './internals.js'
+import { again, leaderOf, onEach, topicsOf } from './leaders.js'
 
-const { ConfigResourceTypes, Kafka, logLevel } = kafkajsFace // CommonJS: node sees no named exports
+const { ConfigResourceTypes } = kafkajsFace // CommonJS: node sees no named exports
 
-/** Longest wait for what the controller has accepted to be known everywhere. */
-const settleMsMax = 30_000
+/** Longest wait for what the controller has accepted to be known everywhere: a minute was seen on several busy brokers. */
+const settleMsMax = 120_000
 const settlePauseMs = 50
 /** DescribeConfigs: set for the topic itself. */
 const topicConfig = 1
@@ -28,41 +29,20 @@ export interface OwnAdmin {
 export const newAdmin = (options: KafkajsOptions): OwnAdmin => {
   const { requestMs } = timingsOf(options)
   const cluster = connect(options)
-  const { brokers, clientId = 'tributary', tls = null, sasl = null } = options
-  let kafkajs: Promise<Admin> | undefined
-  const connected = (): Promise<Admin> => (kafkajs ??= (async () => {
-    const made = new Kafka({
-      brokers: [...brokers], clientId, logLevel: logLevel.NOTHING, requestTimeout: requestMs, connectionTimeout: 5_000,
-      ...(tls === null ? {} : { ssl: { ca: tls.ca ?? undefined, cert: tls.cert ?? undefined, key: tls.key ?? undefined, ...(tls.servername === undefined ? {} : { servername: tls.servername }) } }),
-      ...(sasl === null ? {} : { sasl: sasl as { mechanism: 'plain'; username: string; password: string } }),
-      retry: { retries: 4, initialRetryTime: 50, maxRetryTime: 1000 },
-    }).admin()
-    try {
-      await made.connect()
-      return made
-    } catch (error) {
-      kafkajs = undefined
-      await made.disconnect().catch(() => {})
-      throw error
-    }
-  })())
+  const kafkajs = adminOf(cluster, { retries: 4, initialRetryTime: 50, maxRetryTime: 1000 })
   const call = async <Result>(resource: string, work: (admin: Admin) => Promise<Result>): Promise<Result> => {
     try {
-      return await work(await connected())
+      await cluster.connect()
+      return await work(kafkajs)
     } catch (error) {
       throw faultOf(error, resource)
     }
   }
 
-  const topics = async (names?: readonly string[]): Promise<readonly KafkaTopic[]> => again(cluster, 'the cluster', async () => {
-    await cluster.connect()
-    const { topicMetadata } = await (await cluster.brokerPool.findConnectedBroker()).metadata([])
-    return topicMetadata
-      .filter(({ topic }) => (names === undefined ? !topic.startsWith('__') : names.includes(topic)))
-      .map(({ topic, partitionMetadata }) => ({
-        topic, partitions: partitionMetadata.length, replicationFactor: partitionMetadata[0]?.replicas.length ?? 0,
-      }))
-  })
+  const topics = async (names?: readonly string[]): Promise<readonly KafkaTopic[]> => again(cluster, 'the cluster', async () =>
+    (await topicsOf(cluster, names)).map(({ topic, partitionMetadata }) => ({
+      topic, partitions: partitionMetadata.length, replicationFactor: partitionMetadata[0].replicas.length,
+    })))
 
   const partitionsOf = async (topic: string): Promise<number> => {
     const [found] = await topics([topic])
@@ -84,10 +64,12 @@ export const newAdmin = (options: KafkajsOptions): OwnAdmin => {
       if (Date.now() > endMs) throw new KafkaFault('unavailable', `${resource}: what was asked for is not there after ${settleMsMax / 1000} s`, { resource })
   }
 
-  /** Every partition has a leader that answers. */
+  /** Every broker that answers knows all of its partitions, and each has a leader that answers: nobody is told that it is not there. */
   const usable = async (topic: string, partitions: number): Promise<boolean> => {
     try {
-      await cluster.refreshMetadata().catch(() => {})
+      const known = await onEach(cluster, async (broker) =>
+        (await broker.metadata([topic])).topicMetadata.find((one) => one.topic === topic)?.partitionMetadata.length ?? 0)
+      if (known.some((count) => count < partitions)) return false
       return (await offsetsFor(topic, timestamps.latest)).length >= partitions
     } catch (error) {
       if (isFault(error, 'unknown-topic', 'unavailable')) return false
@@ -158,17 +140,18 @@ export const newAdmin = (options: KafkajsOptions): OwnAdmin => {
     deleteGroups: async (groups) => {
       for (const group of groups)
         try {
-          const client = await connected()
-          await client.deleteGroups([group])
+          await cluster.connect()
+          await kafkajs.deleteGroups([group])
         } catch (error) {
-          if (!JSON.stringify(error, ['groups', 'error', 'type', 'errorCode']).includes('GROUP_ID_NOT_FOUND')) throw faultOf(error, group)
+          const refusal = (error as { groups?: readonly { readonly error: Error & { readonly type?: string } }[] }).groups?.[0]?.error
+          if (refusal?.type !== 'GROUP_ID_NOT_FOUND') throw faultOf(refusal ?? error, group)
         }
     },
   }
   return {
     admin,
     close: async () => {
-      await Promise.all([cluster.disconnect().catch(() => {}), kafkajs?.then((client) => client.disconnect()).catch(() => {})])
+      await cluster.disconnect().catch(() => {})
     },
   }
 }

@@ -1,12 +1,18 @@
 /** @file kafkajs's errors → the port's few kinds of faults. */
 import { KafkaFault, type KafkaFaultKind } from '../client.js'
+import { createErrorFromCode } from './internals.js'
 
 interface KafkajsError extends Error {
   readonly type?: string
   readonly code?: string | number
   readonly originalError?: unknown
   readonly errors?: readonly unknown[]
+  /** What an error of the protocol is about, where we know better than who asked (errorAbout). */
+  readonly resource?: string
 }
+
+/** An error of the protocol that came with a topic of many. */
+export const errorAbout = (topic: string, code: number): Error => Object.assign(createErrorFromCode(code), { resource: topic })
 
 /** Names of the protocol (kafka.apache.org/protocol: Error Codes) by what follows from them. */
 const kinds: Readonly<Record<string, KafkaFaultKind>> = {
@@ -71,9 +77,10 @@ const kindOf = (error: KafkajsError): KafkaFaultKind | undefined => {
 }
 
 /** The fault that an error is; errors of our own pass, and so do bugs (TypeError and the like). */
-export const faultOf = (error: unknown, resource?: string): unknown => {
+export const faultOf = (error: unknown, about?: string): unknown => {
   if (error instanceof KafkaFault) return error
   const chain = causesOf(error)
+  const resource = chain.find((one) => one.resource !== undefined)?.resource ?? about
   // The innermost one knows best: outside are "number of retries exceeded" and the like.
   for (const one of chain.toReversed()) {
     const kind = kindOf(one)

@@ -2,7 +2,8 @@
 import { KafkaFault, type FetchBounds, type Fetched } from '../client.js'
 import type { KafkajsOptions } from './connect.js'
 import { connect } from './connect.js'
-import { createErrorFromCode, newEncoder, type Cluster, type WireRequest } from './internals.js'
+import { newEncoder, type Cluster, type WireRequest } from './internals.js'
+import { errorAbout } from './faults.js'
 import { again, leaderOf } from './leaders.js'
 import { readBatches, type Aborted } from './record-batch.js'
 
@@ -105,7 +106,7 @@ export const fetcherOf = (options: KafkajsOptions, requestMs: number): Fetcher =
       from = start
       answer = await ask(from)
     }
-    if (answer.errorCode !== 0) throw createErrorFromCode(answer.errorCode)
+    if (answer.errorCode !== 0) throw errorAbout(topic, answer.errorCode)
     return { ...readBatches(answer.set, from, answer.aborted), stableEnd: answer.stableEnd }
   }
 

@@ -4,6 +4,7 @@
  * transactions). The only file that knows kafkajs's insides; test/log/kafka/internals.test.ts fails if they change.
  */
 import { createRequire } from 'node:module'
+import type { Admin } from 'kafkajs'
 
 const require = createRequire(import.meta.url)
 
@@ -39,19 +40,15 @@ export interface Broker {
   readonly versions: Readonly<Record<number, { readonly minVersion: number; readonly maxVersion: number }>> | null
   readonly connectionPool: { send<Response>(request: WireRequest<Response>): Promise<Response>; readonly host: string; readonly port: number }
   disconnect(): Promise<void>
-  metadata(topics: readonly string[]): Promise<{
-    readonly topicMetadata: readonly {
-      readonly topic: string
-      readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number; readonly replicas: readonly number[] }[]
-    }[]
-  }>
+  /** Of these topics, or of all; errors and all, each topic with its own (`newCluster`). */
+  metadata(topics?: readonly string[]): Promise<Metadata>
+  lookupRequest(apiKey: number, definition: unknown): (options: object) => WireRequest<unknown>
   listOffsets(request: {
     readonly replicaId: number
     readonly isolationLevel: number
     readonly topics: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly timestamp: number }[] }[]
   }): Promise<{ readonly responses: readonly { readonly topic: string; readonly partitions: readonly { readonly partition: number; readonly offset: string }[] }[] }>
   initProducerId(request: { readonly transactionalId: string; readonly transactionTimeout: number }): Promise<{ readonly producerId: string; readonly producerEpoch: number }>
-  addPartitionsToTxn(request: Transaction & { readonly topics: readonly TopicPartitions[] }): Promise<unknown>
   addOffsetsToTxn(request: Transaction & { readonly groupId: string }): Promise<unknown>
   txnOffsetCommit(request: Transaction & {
     readonly groupId: string
@@ -81,6 +78,17 @@ export interface Broker {
   leaveGroup(request: { readonly groupId: string; readonly memberId: string }): Promise<unknown>
 }
 
+export interface TopicMetadata {
+  readonly topicErrorCode: number
+  readonly topic: string
+  /** `leader`: -1 without one. */
+  readonly partitionMetadata: readonly { readonly partitionId: number; readonly leader: number; readonly replicas: readonly number[] }[]
+}
+
+interface Metadata {
+  readonly topicMetadata: readonly TopicMetadata[]
+}
+
 interface Transaction {
   readonly transactionalId: string
   readonly producerId: string
@@ -93,9 +101,15 @@ export interface Cluster {
   disconnect(): Promise<void>
   refreshMetadata(): Promise<void>
   addMultipleTargetTopics(topics: readonly string[]): Promise<void>
-  findTopicPartitionMetadata(topic: string): readonly { readonly partitionId: number; readonly leader: number }[]
   findBroker(options: { readonly nodeId: number }): Promise<Broker>
-  readonly brokerPool: { findConnectedBroker(): Promise<Broker> }
+  /** Of the nodes that the metadata name. */
+  getNodeIds(): readonly string[]
+  readonly brokerPool: {
+    findConnectedBroker(): Promise<Broker>
+    /** Null: none were asked for yet. */
+    readonly metadata: Metadata | null
+    createBroker: (options: object) => Broker
+  }
 }
 
 export interface ClusterOptions {
@@ -134,6 +148,13 @@ export const { MemberMetadata, MemberAssignment } = load<{
     decode(buffer: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null
   }
 }>('consumer/assignerProtocol.js')
+const apiKeys = load<Readonly<Record<RequestName, number>>>('protocol/requests/apiKeys.js')
+const { requests } = load<{ requests: Readonly<Record<RequestName, unknown>> }>('protocol/requests/index.js')
+const createAdmin = load<(options: {
+  readonly cluster: Cluster
+  readonly logger: unknown
+  readonly retry: ClusterOptions['retry']
+}) => Admin>('admin/index.js')
 /** An error code of the protocol as kafkajs's error, with its name in `type`. */
 export const { createErrorFromCode } = load<{ createErrorFromCode(code: number): Error }>('protocol/error.js')
 
@@ -141,10 +162,38 @@ export const COORDINATOR = { group: 0, transaction: 1 } as const
 
 export const newEncoder = (): Encoder => new EncoderClass()
 
+type RequestName = 'Metadata' | 'AddPartitionsToTxn'
+
+/** A request whose answer is given as it was decoded: kafkajs itself refuses it whole for one error in it. */
+const asDecoded = async <Answer>(broker: Broker, name: RequestName, options: object): Promise<Answer> => {
+  const { request, response } = broker.lookupRequest(apiKeys[name], requests[name])(options)
+  try {
+    return (await broker.connectionPool.send({ request, response: { decode: response.decode, parse: async (answer) => answer } })) as Answer
+  } catch (error) {
+    if ((error as Error).name === 'KafkaJSConnectionClosedError') await broker.disconnect() // as kafkajs does with its own
+    throw error
+  }
+}
+
+/** Partitions that a transaction will write to: an error code for each, 0 for all or for none. */
+export const addPartitionsToTxn = async (broker: Broker, request: Transaction & { readonly topics: readonly TopicPartitions[] }): Promise<{
+  readonly errors: readonly { readonly topic: string; readonly partitionErrors: readonly { readonly errorCode: number }[] }[]
+}> => asDecoded(broker, 'AddPartitionsToTxn', request)
+
 /** kafkajs logs nothing: what goes wrong is thrown, and said once. */
-export const newCluster = (options: ClusterOptions): Cluster =>
-  new ClusterClass({
-    ...options,
-    socketFactory: socketFactory(),
-    logger: createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} }),
-  })
+const logger = createLogger({ level: LEVELS.NOTHING, logCreator: () => () => {} })
+
+export const newCluster = (options: ClusterOptions): Cluster => {
+  const cluster = new ClusterClass({ ...options, socketFactory: socketFactory(), logger })
+  const { brokerPool } = cluster
+  const create = brokerPool.createBroker
+  brokerPool.createBroker = (own) => {
+    const broker = create(own)
+    broker.metadata = (topics = []) => asDecoded(broker, 'Metadata', { topics, allowAutoTopicCreation: options.allowAutoTopicCreation })
+    return broker
+  }
+  return cluster
+}
+
+/** kafkajs's admin client over a cluster's connections. */
+export const adminOf = (cluster: Cluster, retry: ClusterOptions['retry']): Admin => createAdmin({ cluster, logger, retry })

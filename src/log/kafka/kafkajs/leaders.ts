@@ -1,23 +1,59 @@
 /** @file Who leads a partition, and requests to it that are safe to send again when leadership moved. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KafkaFault, isFault } from '../client.js'
-import { faultOf } from './faults.js'
-import { COORDINATOR, type Broker, type Cluster } from './internals.js'
+import { errorAbout, faultOf } from './faults.js'
+import { COORDINATOR, type Broker, type Cluster, type TopicMetadata } from './internals.js'
 
-/** @throws KafkaFault `unknown-topic`; `unavailable` without a leader, or while a broker that has just started knows some partitions only */
+const unknownTopic = 3
+
+/** A topic's partitions, as the metadata have them that were asked for last. @throws what they say of the topic instead */
+export const partitionsOf = (cluster: Cluster, topic: string): TopicMetadata['partitionMetadata'] => {
+  const { topicErrorCode, partitionMetadata } = cluster.brokerPool.metadata?.topicMetadata.find((one) => one.topic === topic) ?? { topicErrorCode: unknownTopic, partitionMetadata: [] }
+  if (topicErrorCode !== 0) throw errorAbout(topic, topicErrorCode)
+  return partitionMetadata
+}
+
+/**
+ * The topics that there are, of these or of all that may be seen. A broker may not have heard yet of a new one: what one does
+ * not list is asked of the others, and is not there if none of those that answer lists it.
+ */
+export const topicsOf = async (cluster: Cluster, names?: readonly string[]): Promise<readonly TopicMetadata[]> => {
+  await cluster.connect()
+  const found = new Map<string, TopicMetadata>()
+  const ask = async (broker: Broker): Promise<void> => {
+    for (const topic of (await broker.metadata()).topicMetadata) if (topic.partitionMetadata.length > 0) found.set(topic.topic, topic)
+  }
+  await ask(await cluster.brokerPool.findConnectedBroker())
+  if (names?.every((name) => found.has(name)) !== true) await onEach(cluster, ask)
+  return [...found.values()].filter(({ topic }) => (names === undefined ? !topic.startsWith('__') : names.includes(topic)))
+}
+
+/** Asks every broker; resolves to the answers of those that can be reached. */
+export const onEach = async <Answer>(cluster: Cluster, ask: (broker: Broker) => Promise<Answer>): Promise<readonly Answer[]> => {
+  await cluster.refreshMetadata()
+  const asked = await Promise.allSettled(cluster.getNodeIds().map(async (nodeId) => ask(await cluster.findBroker({ nodeId: Number(nodeId) }))))
+  return asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+}
+
+/** A fault as it is, unless it is that a broker does not know a topic which the cluster lists: that passes when the broker has heard of it. */
+export const judged = async (cluster: Cluster, fault: unknown): Promise<unknown> => {
+  if (!isFault(fault, 'unknown-topic') || fault.resource === undefined) return fault
+  const listed = await topicsOf(cluster, [fault.resource]).catch(() => undefined)
+  if (listed?.length === 0) return fault
+  return new KafkaFault('unavailable', `${fault.message} (not every broker knows it yet)`, { resource: fault.resource, cause: fault })
+}
+
+/** @throws what the metadata say of the topic; KafkaFault `unavailable` without a leader, or while a broker that has just started knows some partitions only */
 export const leaderOf = async (cluster: Cluster, topic: string, partition: number): Promise<Broker> => {
   await cluster.connect()
   await cluster.addMultipleTargetTopics([topic])
-  const find = () => cluster.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition)
+  const find = () => partitionsOf(cluster, topic).find(({ partitionId }) => partitionId === partition)
   let found = find()
   if (found === undefined) {
     await cluster.refreshMetadata()
     found = find()
   }
-  if (found === undefined) {
-    const kind = cluster.findTopicPartitionMetadata(topic).length === 0 ? 'unknown-topic' : 'unavailable'
-    throw new KafkaFault(kind, `topic "${topic}" has no partition ${partition}`, { resource: topic })
-  }
+  if (found === undefined) throw new KafkaFault('unavailable', `topic "${topic}" has no partition ${partition}`, { resource: topic })
   if (found.leader < 0) {
     await cluster.refreshMetadata()
     throw new KafkaFault('unavailable', `partition ${partition} of topic "${topic}" has no leader`, { resource: topic })
@@ -30,7 +66,8 @@ const pauseMs = 100
 
 /**
  * Runs a request that changes nothing, or nothing twice: after a moved leader or a closed connection once more, with
- * fresh metadata. A broker that has just started does not know its topics yet. Every error becomes a fault.
+ * fresh metadata. A broker that has just started does not know its topics yet. Every error becomes a fault; `unknown-topic`
+ * only if the cluster does not list it.
  */
 export const again = async <Result>(cluster: Cluster, resource: string, work: () => Promise<Result>): Promise<Result> => {
   for (let attempt = 1; ; attempt++)
@@ -38,7 +75,7 @@ export const again = async <Result>(cluster: Cluster, resource: string, work: ()
       return await work()
     } catch (error) {
       const fault = faultOf(error, resource)
-      if (!isFault(fault, 'unreachable', 'unavailable', 'unknown-topic') || attempt === attemptsMax) throw fault
+      if (!isFault(fault, 'unreachable', 'unavailable', 'unknown-topic') || attempt === attemptsMax) throw await judged(cluster, fault)
       await sleep(pauseMs * attempt)
       await cluster.refreshMetadata().catch(() => {}) // the next attempt says what is wrong
     }

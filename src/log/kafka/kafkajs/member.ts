@@ -9,7 +9,7 @@ import { assign } from './assign.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
 import { faultOf } from './faults.js'
 import { MemberAssignment, MemberMetadata, type Broker } from './internals.js'
-import { coordinatorOf } from './leaders.js'
+import { coordinatorOf, judged, partitionsOf } from './leaders.js'
 
 /** What a member cannot mend by trying again. */
 const final: readonly KafkaFaultKind[] = ['not-authorized', 'authentication', 'tls', 'unknown-topic', 'unsupported-version', 'invalid']
@@ -52,7 +52,7 @@ export const joinGroup = async (options: KafkajsOptions, group: string, topic: s
 
   const partitionsOfTopic = async (): Promise<readonly number[]> => {
     await cluster.refreshMetadata()
-    return cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId)
+    return partitionsOf(cluster, topic).map(({ partitionId }) => partitionId)
   }
 
   const join = async (): Promise<{ leads: boolean; partitions: number }> => {
@@ -97,8 +97,8 @@ export const joinGroup = async (options: KafkajsOptions, group: string, topic: s
   }
 
   /** What an error of a heartbeat or a join says about the membership. */
-  const after = (error: unknown): void => {
-    const fault = faultOf(error, group)
+  const after = async (error: unknown): Promise<void> => {
+    const fault = await judged(cluster, faultOf(error, group))
     const type = String((fault as { cause?: { type?: unknown } }).cause?.type ?? '')
     if (!(fault instanceof KafkaFault) || final.includes(fault.kind)) throw fault
     if (type === 'REBALANCE_IN_PROGRESS') {
@@ -124,7 +124,7 @@ export const joinGroup = async (options: KafkajsOptions, group: string, topic: s
         }
       } catch (error) {
         if (signal.aborted) break
-        after(error)
+        await after(error)
         if (current !== undefined || !isFault(faultOf(error), 'evicted')) await sleep(backoffMs, undefined, { signal }).catch(() => {})
         // The coordinator moved or is away: a join finds it, and shows at once whether this is still a member.
       }

@@ -5,7 +5,8 @@
 import type { ProducerRecord } from '../client.js'
 import { sizeOf } from '../sends.js'
 import { crc32c } from './crc32c.js'
-import { createErrorFromCode, newEncoder, type Broker, type Encoder, type WireRequest } from './internals.js'
+import { errorAbout } from './faults.js'
+import { newEncoder, type Broker, type Encoder, type WireRequest } from './internals.js'
 
 /** Records of one partition, and the sequence number of the first. */
 export interface PartitionBatch {
@@ -119,7 +120,7 @@ const requestOf = (batches: readonly PartitionBatch[], identity: ProducerIdentit
     decode: async (payload) => decodeAnswer(payload),
     parse: async (answers) => {
       const refused = answers.find(({ errorCode }) => errorCode !== 0)
-      if (refused !== undefined) throw createErrorFromCode(refused.errorCode)
+      if (refused !== undefined) throw errorAbout(refused.topic, refused.errorCode)
       return answers
     },
   },

@@ -6,9 +6,9 @@
 import { KafkaFault, isFault, type GroupOffsets, type ProducerRecord, type TransactionalProducer, type Written } from '../client.js'
 import { sendsOf } from '../sends.js'
 import { connect, timingsOf, type KafkajsOptions } from './connect.js'
-import { faultOf } from './faults.js'
-import type { Broker, Cluster } from './internals.js'
-import { again, leaderOf, onCoordinator, type Coordinated } from './leaders.js'
+import { errorAbout, faultOf } from './faults.js'
+import { addPartitionsToTxn, type Broker, type Cluster } from './internals.js'
+import { again, judged, leaderOf, onCoordinator, type Coordinated } from './leaders.js'
 import { produce, type PartitionBatch, type ProducerIdentity } from './produce.js'
 
 /** The markers of the transaction before are still being written. */
@@ -16,6 +16,8 @@ const concurrent = ['CONCURRENT_TRANSACTIONS']
 /** Another broker is the coordinator now, or this one does not know it yet: nothing was done. */
 const moved = ['NOT_COORDINATOR_FOR_GROUP', 'GROUP_LOAD_IN_PROGRESS']
 const refused = [...concurrent, ...moved]
+/** OPERATION_NOT_ATTEMPTED: another partition of the request was refused. */
+const notAttempted = 55
 
 interface Part {
   readonly topic: string
@@ -41,6 +43,22 @@ const partsOf = (records: readonly ProducerRecord[]): readonly Part[] => {
 }
 
 const placeOf = (topic: string, partition: number): string => `${topic} ${partition}`
+
+/** One error of the answer, if there are any: that of the partition for which the others were not attempted. */
+const added = ({ errors }: Awaited<ReturnType<typeof addPartitionsToTxn>>): void => {
+  const refusals = errors.flatMap(({ topic, partitionErrors }) => partitionErrors.flatMap(({ errorCode }) => (errorCode === 0 ? [] : [{ topic, errorCode }])))
+  const refusal = refusals.find(({ errorCode }) => errorCode !== notAttempted) ?? refusals[0]
+  if (refusal !== undefined) throw errorAbout(refusal.topic, refusal.errorCode)
+}
+
+/** An error about a group says so; any other is about the other resource. */
+const aboutEither = async (other: string, group: string, work: Promise<unknown>): Promise<void> => {
+  try {
+    await work
+  } catch (error) {
+    throw faultOf(error, /GROUP/.test(String((error as { type?: unknown }).type ?? '')) ? group : other)
+  }
+}
 
 export const newProducer = async (options: KafkajsOptions, transactionalId: string): Promise<TransactionalProducer> => {
   const { requestMs, transactionMs } = timingsOf(options)
@@ -97,17 +115,17 @@ const transactions = (
       const partitions = new Map<string, number[]>()
       for (const { topic, partition } of partsOf(records)) partitions.set(topic, [...(partitions.get(topic) ?? []), partition])
       const topics = [...partitions].map(([topic, own]) => ({ topic, partitions: own }))
-      await coordinated(refused, (broker) => broker.addPartitionsToTxn({ ...identity, topics }))
+      await coordinated(refused, async (broker) => added(await addPartitionsToTxn(broker, { ...identity, topics })))
       for (const part of sendsOf(records)) await send(part, ends)
     }
     if (offsets === undefined) return
     const { group: groupId, topic } = offsets
-    await coordinated(refused, (broker) => broker.addOffsetsToTxn({ ...identity, groupId }))
+    await aboutEither(transactionalId, groupId, coordinated(refused, (broker) => broker.addOffsetsToTxn({ ...identity, groupId })))
     if (group?.id !== groupId) group = { id: groupId, coordinated: onCoordinator(cluster, 'group', groupId, requestMs) }
     const partitions = offsets.offsets.map(({ partition, offset }) => ({ partition, offset: String(offset), metadata: null }))
     // The same offsets twice are the same offsets; a cluster's first group waits for the topic that keeps them.
-    await group.coordinated([...moved, 'GROUP_COORDINATOR_NOT_AVAILABLE'], (broker) =>
-      broker.txnOffsetCommit({ ...identity, groupId, topics: [{ topic, partitions }] }))
+    await aboutEither(topic, groupId, group.coordinated([...moved, 'GROUP_COORDINATOR_NOT_AVAILABLE'], (broker) =>
+      broker.txnOffsetCommit({ ...identity, groupId, topics: [{ topic, partitions }] })))
   }
 
   const end = async (commit: boolean): Promise<void> => {
@@ -134,8 +152,8 @@ const transactions = (
         return [...ends.values()]
       } catch (error) {
         spent = true
-        const fault = faultOf(error, transactionalId)
         if (ending) {
+          const fault = faultOf(error, transactionalId)
           if (isFault(fault, 'fenced')) throw fault
           throw new KafkaFault('unknown-outcome', `the end of a transaction of ${transactionalId} was not confirmed: ${(fault as Error).message}`, {
             resource: transactionalId, cause: error,
@@ -143,6 +161,7 @@ const transactions = (
         }
         // So that readers do not wait for the broker's own timeout. Whether it works or not, nothing was committed.
         await end(false).catch(() => {})
+        const fault = await judged(cluster, faultOf(error, transactionalId))
         if (isFault(fault, 'fenced', 'too-large', 'not-authorized', 'unknown-topic') || !(fault instanceof KafkaFault)) throw fault
         throw new KafkaFault('unknown-outcome', `a transaction of ${transactionalId} failed: ${fault.message}`, { resource: transactionalId, cause: error })
       } finally {

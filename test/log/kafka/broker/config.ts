@@ -14,8 +14,8 @@ export interface ListenerPorts {
   readonly proxied?: { readonly port: number; readonly proxy: number }
 }
 
-/** Users of a secure broker: `writer` may do everything, `stranger` nothing. */
-export const USERS = { writer: 'writer-secret', stranger: 'stranger-secret' } as const
+/** Users of a secure broker: `writer` may do everything, the others what they are given. */
+export const USERS = { writer: 'writer-secret', worker: 'worker-secret', stranger: 'stranger-secret' } as const
 
 const plainUsers = Object.entries(USERS).map(([user, password]) => `user_${user}="${password}"`).join(' ')
 
