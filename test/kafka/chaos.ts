@@ -29,7 +29,7 @@ export interface RoundParts {
   /** The real command line, with all that `score` needs; without it the workers of worker.ts. */
   readonly commandLine?: { readonly home: string; readonly args: readonly string[] }
   /** Resolves when all documents are there. Until then workers follow; then they are asked to end, and others end by themselves. */
-  readonly arrived: Promise<void>
+  readonly arrived: Promise<unknown>
   /** Kills the broker and starts it again. */
   readonly restartBroker: () => Promise<void>
 }

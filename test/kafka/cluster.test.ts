@@ -26,7 +26,8 @@ import type { WorkerOptions } from './worker.js'
 const rounds = Number(process.env.TRIBUTARY_CLUSTER_ROUNDS ?? 1)
 /** There before the workers start: chunks of many batches, so that a broker that is killed is killed in the middle of some. */
 const documentsFirst = 240
-const documents = 420
+/** Between two appends of the documents that arrive while they work, until the broker is back. */
+const appendPauseMs = 100
 const partitions = 3
 const run = 'r'
 const msMax = 120_000
@@ -79,29 +80,37 @@ await withCluster('several brokers', (cluster) => {
     return all.start([fileURLToPath(new URL('worker.js', import.meta.url)), JSON.stringify(options)])
   }
 
-  const killed = async (log: Log, prefix: string, topic: string, seed: number): Promise<void> => {
+  /** Resolves to the number of documents when all of them are scored. */
+  const killed = async (log: Log, prefix: string, topic: string, seed: number): Promise<number> => {
     await trickleDocuments(log, { from: 0, end: documentsFirst, pauseMs: 0, seed })
     const workers = [start(prefix), start(prefix)]
-    const appending = trickleDocuments(log, { from: documentsFirst, end: documents, pauseMs: 50, seed: seed + 1 })
-    const inTheMiddle = async (): Promise<boolean> => (await log.positions(runId(run))).every(({ offset, detail }) => offset > 0 || detail !== undefined)
-    await Promise.race([appending, until(workers, 'the middle', inTheMiddle)])
-    const victim = await leaderOf(topic)
-    await victim.kill()
-    await until(workers, 'a partition without a leader', async () => (await leadersOf(frail)).includes(-1))
-    assert.ok((await log.describe()).length > 0, 'topics that have a leader are read while others have none')
-    await Promise.all([appending, sleep(2_000).then(() => victim.restart())])
+    const back = new AbortController()
+    const arriving = trickleDocuments(log, { from: documentsFirst, pauseMs: appendPauseMs, seed: seed + 1, signal: back.signal })
+    try {
+      await until(workers, 'the middle', async () => (await log.positions(runId(run))).every(({ offset, detail }) => offset > 0 || detail !== undefined))
+      const victim = await leaderOf(topic)
+      await victim.kill()
+      await until(workers, 'a partition without a leader', async () => (await leadersOf(frail)).includes(-1))
+      assert.ok((await log.describe()).length > 0, 'topics that have a leader are read while others have none')
+      await victim.restart()
+    } finally {
+      back.abort()
+      await arriving
+    }
     await until(workers, 'the end', () => hasCaughtUp(log, runId(run)))
     for (const { child } of workers) child.kill('SIGTERM')
     for (const worker of workers) assert.equal((await worker.ended).code, 0, worker.said())
+    return arriving
   }
 
   for (let round = 1; round <= rounds; round++)
     for (const [which, topicOf] of Object.entries(victims))
-      test(`every document counts once when the broker dies that ${which}, read by ${consumerName}: round ${round}`, { timeout: 240_000 }, async () => {
+      test(`every document counts once when the broker dies that ${which}, read by ${consumerName}: round ${round}`, { timeout: 240_000 }, async (t) => {
         const prefix = `${which.replaceAll(' ', '-')}-${round}.`
         await using log = await kafkaLog(kafkajsClient({ brokers: cluster.addresses }), { cluster: 'the cluster', prefix, replicationFactor: 3, minInsyncReplicas: 2 })
         await log.ensureTopics({ partitions })
-        await killed(log, prefix, topicOf(prefix), round)
+        const documents = await killed(log, prefix, topicOf(prefix), round)
+        t.diagnostic(`${documents} documents`)
         assertCountedOnce(await contentsOf(cluster.addresses.join(), prefix), { run, documents, cheaply: true }, prefix)
       })
 })

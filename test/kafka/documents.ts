@@ -13,17 +13,28 @@ export const appendDocuments = async (log: Log, count: number, from = 0): Promis
   await log.append(values.map((value) => ({ topic: 'documents' as const, key: keyOf(value.source, value.id), value })), { unique: true })
 }
 
+export interface Trickle {
+  readonly from: number
+  /** Absent: until the signal is aborted. */
+  readonly end?: number
+  readonly pauseMs: number
+  readonly seed: number
+  readonly signal?: AbortSignal
+}
+
 /**
- * Documents `[from, end)`, one to five at a time: each time is a transaction, whose mark takes an offset of its own in every
- * partition, so that offsets have gaps everywhere.
+ * Documents from one on, one to five at a time: each time is a transaction, whose mark takes an offset of its own in every
+ * partition, so that offsets have gaps everywhere. Resolves to where it ended.
  */
-export const trickleDocuments = async (log: Log, { from, end, pauseMs, seed }: { from: number; end: number; pauseMs: number; seed: number }): Promise<void> => {
+export const trickleDocuments = async (log: Log, { from, end = Infinity, pauseMs, seed, signal }: Trickle): Promise<number> => {
   const chance = uniforms(seed)
-  for (let at = from; at < end; await sleep(pauseMs)) {
+  let at = from
+  for (; at < end && signal?.aborted !== true; await sleep(pauseMs)) {
     const count = Math.min(end - at, 1 + Math.floor(5 * chance()))
     await appendDocuments(log, count, at)
     at += count
   }
+  return at
 }
 
 /** A token for each character. */

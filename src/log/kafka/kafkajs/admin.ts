@@ -67,8 +67,8 @@ export const newAdmin = (options: KafkajsOptions): OwnAdmin => {
   /** Every broker that answers knows all of its partitions, and each has a leader that answers: nobody is told that it is not there. */
   const usable = async (topic: string, partitions: number): Promise<boolean> => {
     try {
-      const known = await onEach(cluster, async (broker) =>
-        (await broker.metadata([topic])).topicMetadata.find((one) => one.topic === topic)?.partitionMetadata.length ?? 0)
+      const known = await again(cluster, topic, () => onEach(cluster, async (broker) =>
+        (await broker.metadata([topic])).topicMetadata.find((one) => one.topic === topic)?.partitionMetadata.length ?? 0))
       if (known.some((count) => count < partitions)) return false
       return (await offsetsFor(topic, timestamps.latest)).length >= partitions
     } catch (error) {
