@@ -1,5 +1,5 @@
 /** @file How far a run is as a whole, whichever workers brought it there. */
-import { UserError, type RunId } from '../base/index.js'
+import type { RunId } from '../base/index.js'
 import type { Log } from '../log/index.js'
 import { readRetries } from './retries.js'
 
@@ -9,7 +9,7 @@ import { readRetries } from './retries.js'
  * cluster the end lies behind the last record, with the marks of transactions between.
  */
 export const hasCaughtUp = async (log: Log, run: RunId): Promise<boolean> => {
-  const ends = await endsOf(log)
+  const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
   const positions = await log.positions(run)
   for (const [partition, end] of ends.entries()) {
     const { offset = 0, detail } = positions[partition] ?? {}
@@ -21,15 +21,8 @@ export const hasCaughtUp = async (log: Log, run: RunId): Promise<boolean> => {
 
 /** Records behind the positions: those of the workers here, and the committed ones of other partitions. */
 export const leftOf = async (log: Log, run: RunId, workers: Iterable<{ readonly partition: number; readonly reached: number }>): Promise<number> => {
-  const ends = await endsOf(log)
+  const ends = (await log.describe()).find(({ topic }) => topic === 'documents')?.ends ?? []
   const here = new Map([...workers].map(({ partition, reached }) => [partition, reached]))
   const positions = here.size === ends.length ? [] : await log.positions(run)
   return ends.reduce((left, end, partition) => left + Math.max(0, end - (here.get(partition) ?? positions[partition]?.offset ?? 0)), 0)
-}
-
-/** Nothing left of a topic that is gone is not the end of a run. */
-const endsOf = async (log: Log): Promise<readonly number[]> => {
-  const documents = (await log.describe()).find(({ topic }) => topic === 'documents')
-  if (documents === undefined) throw new UserError('the log has no topic "documents" any more', { fix: 'tributary topics apply, then ingest again; a run that went on over it: tributary reset --run NAME' })
-  return documents.ends
 }

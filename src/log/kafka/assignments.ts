@@ -117,15 +117,17 @@ export class Assignments {
     }
     const nowMs = clock.nowMs()
     const before = this.#failures.get(partition)
-    const failing = before === undefined || nowMs - before.lastMs > FAILING_MS_MAX ? { sinceMs: nowMs, lastMs: nowMs, count: 1 } : { ...before, lastMs: nowMs, count: before.count + 1 }
-    this.#failures.set(partition, failing)
-    if (failing.count >= FAILURES_MAX && nowMs - failing.sinceMs > FAILING_MS_MAX) {
-      this.#offers.fail(new UserError(`${cluster}: partition ${partition} of run "${this.#run}" can be worked on no more, for ${FAILING_MS_MAX / 60_000} minutes now: ${failure.error.message}`, {
+    const goesOn = before !== undefined && nowMs - before.lastMs <= FAILING_MS_MAX
+    const { sinceMs, count } = goesOn ? { sinceMs: before.sinceMs, count: before.count + 1 } : { sinceMs: nowMs, count: 1 }
+    this.#failures.set(partition, { sinceMs, lastMs: nowMs, count })
+    if (count >= FAILURES_MAX && nowMs - sinceMs > FAILING_MS_MAX) {
+      const what = `partition ${partition} of run "${this.#run}" can be worked on no more, for ${FAILING_MS_MAX / 60_000} minutes now`
+      this.#offers.fail(new UserError(`${cluster}: ${what}: ${failure.error.message}`, {
         cause: failure.error, fix: 'look at the brokers, then start again: the run goes on from its last commit',
       }))
       return
     }
-    void clock.sleep(Math.min(AGAIN_MS_MIN * 2 ** (failing.count - 1), AGAIN_MS_MAX), this.#closing.signal).then(() => {
+    void clock.sleep(Math.min(AGAIN_MS_MIN * 2 ** (count - 1), AGAIN_MS_MAX), this.#closing.signal).then(() => {
       if (isOurs()) this.#offer(partition)
     })
   }

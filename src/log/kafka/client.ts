@@ -175,6 +175,7 @@ export type KafkaFaultKind =
   | 'authentication'
   /** An ACL is missing; `resource` says on what. */
   | 'not-authorized'
+  /** No broker lists the topic. One that some do not know yet is `unavailable`. */
   | 'unknown-topic'
   /** A record or send over what the topic takes (max.message.bytes). */
   | 'too-large'

@@ -8,9 +8,10 @@ const unknownTopic = 3
 
 /** A topic's partitions, as the metadata have them that were asked for last. @throws what they say of the topic instead */
 export const partitionsOf = (cluster: Cluster, topic: string): TopicMetadata['partitionMetadata'] => {
-  const { topicErrorCode, partitionMetadata } = cluster.brokerPool.metadata?.topicMetadata.find((one) => one.topic === topic) ?? { topicErrorCode: unknownTopic, partitionMetadata: [] }
-  if (topicErrorCode !== 0) throw errorAbout(topic, topicErrorCode)
-  return partitionMetadata
+  const found = cluster.brokerPool.metadata?.topicMetadata.find((one) => one.topic === topic)
+  const code = found?.topicErrorCode ?? unknownTopic
+  if (found === undefined || code !== 0) throw errorAbout(topic, code)
+  return found.partitionMetadata
 }
 
 /**
@@ -21,7 +22,8 @@ export const topicsOf = async (cluster: Cluster, names?: readonly string[]): Pro
   await cluster.connect()
   const found = new Map<string, TopicMetadata>()
   const ask = async (broker: Broker): Promise<void> => {
-    for (const topic of (await broker.metadata()).topicMetadata) if (topic.partitionMetadata.length > 0) found.set(topic.topic, topic)
+    for (const topic of (await broker.metadata()).topicMetadata)
+      if (topic.partitionMetadata.length > (found.get(topic.topic)?.partitionMetadata.length ?? 0)) found.set(topic.topic, topic)
   }
   await ask(await cluster.brokerPool.findConnectedBroker())
   if (names?.every((name) => found.has(name)) !== true) await onEach(cluster, ask)
@@ -35,7 +37,10 @@ export const onEach = async <Answer>(cluster: Cluster, ask: (broker: Broker) => 
   return asked.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
 }
 
-/** A fault as it is, unless it is that a broker does not know a topic which the cluster lists: that passes when the broker has heard of it. */
+/**
+ * A fault as it is, unless it is that a broker does not know a topic which another one lists: that passes when the broker has
+ * heard of it.
+ */
 export const judged = async (cluster: Cluster, fault: unknown): Promise<unknown> => {
   if (!isFault(fault, 'unknown-topic') || fault.resource === undefined) return fault
   const listed = await topicsOf(cluster, [fault.resource]).catch(() => undefined)
@@ -43,7 +48,10 @@ export const judged = async (cluster: Cluster, fault: unknown): Promise<unknown>
   return new KafkaFault('unavailable', `${fault.message} (not every broker knows it yet)`, { resource: fault.resource, cause: fault })
 }
 
-/** @throws what the metadata say of the topic; KafkaFault `unavailable` without a leader, or while a broker that has just started knows some partitions only */
+/**
+ * @throws what the metadata say of the topic; KafkaFault `unavailable` without a leader, or while a broker that has just started
+ * knows some partitions only
+ */
 export const leaderOf = async (cluster: Cluster, topic: string, partition: number): Promise<Broker> => {
   await cluster.connect()
   await cluster.addMultipleTargetTopics([topic])
