@@ -52,7 +52,7 @@ export const eigenvalueProgram = (
       const [i, o] = [inputWidth(layer), layer.outputs]
       const byToken = i * i + o * o <= (i * o * (i + o)) / context
       const rotated = byToken
-        ? ops.matmul(toS(delta), toA(input), { transA: true }) // [B, O, I']
+        ? ops.matmul(ops.transpose(toS(delta), [0, 2, 1], { copied: true }), toA(input)) // [B, O, I']
         : toA(ops.transpose(toS(ops.matmul(input, delta, { transA: true })), [0, 2, 1]))
       const squares = ops.sumSquares(rotated, { axes: [0] })
       result[`L/${layer.name}`] = squares

@@ -11,7 +11,7 @@ import type { Ops, Program, ProgramSpec, StoredTensor } from '../tensor/index.js
 import { batchTensors, paddedLength, sequenceInputs } from './batch.js'
 import { stageGradients } from './gradients.js'
 import { joins, type JoinInput, type JoinKind } from './joins.js'
-import { inputWidth } from './layers.js'
+import { gradientShape, isGradientTransposed } from './layers.js'
 import { sharedWidths } from './precondition.js'
 import { stageInputs, type Stage } from './stages.js'
 
@@ -23,8 +23,8 @@ const dots = <T>(ops: Ops<T>, x: T, y: T): T => ops.sum(ops.mul(x, y), { axes: [
 /** δ_tᵀ Q̃ ā_t of one layer: [B, T]. The queries' tensors are those that the join asks for, of one query. */
 export const tokenTerms: Readonly<Record<JoinKind, Terms>> = {
   dense: (ops, layer, _rank, { delta, input }, value) => {
-    const query = ops.reshape(value(`Q/${layer.name}`), [layer.outputs, inputWidth(layer)])
-    return dots(ops, delta, ops.matmul(input, query, { transB: true }))
+    const query = ops.reshape(value(`Q/${layer.name}`), gradientShape(layer))
+    return dots(ops, delta, ops.matmul(input, query, { transB: !isGradientTransposed(layer) }))
   },
   'low-rank': (ops, layer, _rank, { delta, input }, value) =>
     dots(ops, ops.matmul(delta, value(`U/${layer.name}`)), ops.matmul(input, value(`V/${layer.name}`))),

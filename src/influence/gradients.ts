@@ -5,6 +5,7 @@
  */
 import type { LinearLayer, Model } from '../model/index.js'
 import { sampleLabels, tape, type Ops, type Variable } from '../tensor/index.js'
+import { inputWidth, isGradientTransposed } from './layers.js'
 import { beginsModel, endsModel, wholeModel, type Stage } from './stages.js'
 
 export interface LayerGradient<T> {
@@ -37,6 +38,19 @@ export interface GradientOptions<T> {
   /** Called with each layer's gradient, last layer first; what it returns is computed before the pass goes on below. */
   readonly use?: (gradient: LayerGradient<T>) => readonly T[]
 }
+
+/** G = Σ_t δ_t ā_tᵀ of every document: [B, ...gradientShape]. Gate and up share the copy of their input. */
+export const documentGradient = <T>(ops: Ops<T>, layer: LinearLayer, { delta, input }: Pick<LayerGradient<T>, 'delta' | 'input'>): T => {
+  const [rows, columns] = isGradientTransposed(layer) ? [input, delta] : [delta, input]
+  return ops.matmul(ops.transpose(rows, [0, 2, 1], { copied: true }), columns)
+}
+
+/**
+ * ‖G‖² of every document: [B]. On a CPU ONNX Runtime squares and then sums in a half to a third of the time that it takes for both
+ * at once, but in an order that depends on where in memory a document begins: only where all begin at a multiple of 64 bytes.
+ */
+export const squaredNorms = <T>(ops: Ops<T>, layer: LinearLayer, gradient: T): T =>
+  (layer.outputs * inputWidth(layer)) % 16 === 0 ? ops.sum(ops.mul(gradient, gradient), { axes: [1, 2] }) : ops.sumSquares(gradient, { axes: [1, 2] })
 
 /** What `value(name)` gives a program: the inputs of batch.ts, of a stage those of `stageInputs`. `tracked`: layers of this stage. */
 export const stageGradients = <T>(

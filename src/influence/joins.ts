@@ -38,7 +38,7 @@ export interface JoinInput<T> {
   readonly delta: T
   /** ā [B, T, I'] */
   readonly input: T
-  /** G [B, O, I'] */
+  /** G [B, ...gradientShape] */
   readonly gradient: T
 }
 

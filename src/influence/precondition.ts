@@ -15,7 +15,7 @@ import type { LinearLayer } from '../model/index.js'
 import type { Engine, InputSpec, Ops, Program, TensorData } from '../tensor/index.js'
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { dampingOf, type Damping, type LayerFactors, type Strategy } from './factors.js'
-import { inputWidth } from './layers.js'
+import { inputWidth, isGradientTransposed } from './layers.js'
 import { decayOf, inverseOf, type LaterFactors } from './segments.js'
 import { sketch, sketchMatrix, sketchWidth, truncate } from './sketch.js'
 
@@ -28,7 +28,7 @@ export interface QueryLayerGradient {
   readonly input: Float32Array
 }
 
-/** Q̃ f32 [O, I'], full rank. */
+/** Q̃ f32 [...gradientShape], full rank. */
 export type DenseQuery = Float32Array
 
 /** Q̃ ≈ U Vᵀ */
@@ -205,7 +205,7 @@ const layerPreconditioner = (
 
     dense: async (queries) => {
       const program = await programFor('dense', gradientInputs, (ops, value) => ({
-        Q: out(ops, into(ops, value, 'inverse'), factors, (b) => value(`QS.${b}`), (b) => value(`QA.${b}`)),
+        Q: asGradient(ops, layer, out(ops, into(ops, value, 'inverse'), factors, (b) => value(`QS.${b}`), (b) => value(`QA.${b}`))),
       }))
       const all: DenseQuery[] = []
       for (const part of chunks(queries, group)) {
@@ -310,6 +310,9 @@ const out = <T>(ops: Ops<T>, x: T, { inputs, outputs }: Pick<LayerFactors, 'inpu
   const left = outputs === null ? x : turn(ops, x, outputs, S)
   return inputs === null ? left : rotate(ops, left, inputs, A, { back: true })
 }
+
+/** [G, O, I'] as each document's gradient is held. */
+const asGradient = <T>(ops: Ops<T>, layer: LinearLayer, x: T): T => (isGradientTransposed(layer) ? ops.transpose(x, [0, 2, 1]) : x)
 
 /** Q X over the second to last axis: [.., width, n]; `back`: Qᵀ X, into the basis. */
 const turn = <T>(ops: Ops<T>, x: T, basis: Basis, block: (b: number) => T, { back = false } = {}): T =>

@@ -5,7 +5,7 @@
 import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, Precision, Program, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { batchTensors, paddedLength, sequenceInputs, type Sequence } from './batch.js'
-import { stageGradients, type LayerGradient } from './gradients.js'
+import { documentGradient, squaredNorms, stageGradients, type LayerGradient } from './gradients.js'
 import { joins, type JoinKind, type JoinShape } from './joins.js'
 import { factorInputs, gradientScale } from './narrow.js'
 import { stageInputs, type Stage } from './stages.js'
@@ -34,8 +34,8 @@ export const scoreProgram = (
       let sums: { readonly scores?: T; readonly squares?: T } = {}
       // Joined layer by layer in the order of the backward pass: neither δ nor G is kept for later.
       const use = ({ layer, input, delta }: LayerGradient<T>): readonly T[] => {
-        const gradient = ops.matmul(delta, input, { transA: true }) // [B, O, I']
-        const square = ops.sumSquares(gradient, { axes: [1, 2] }) // [B]
+        const gradient = documentGradient(ops, layer, { delta, input })
+        const square = squaredNorms(ops, layer, gradient) // [B]
         const joined = joins[kind].dot(ops, layer, shape, { delta, input, gradient }, value) // [B, Q]
         const dot = isNarrow ? ops.mul(joined, value(`E/${layer.name}`)) : joined
         const scores = sums.scores === undefined ? dot : ops.add(sums.scores, dot)

@@ -14,7 +14,7 @@ import { UserError } from '../base/index.js'
 import { readSafetensors, readTensor, removeUnfinished, sealChecks, writeSafetensors, type TensorInfo } from '../model/index.js'
 
 /** Changes when a file's meaning does: older files are then not found. */
-const format = 1
+const format = 2
 
 /** Runs share the cache: what was not finished is removed once it is older than any writing takes. */
 const unfinishedMsMin = 24 * 3_600_000

@@ -33,6 +33,10 @@ export interface SumOptions {
   readonly keep?: boolean
 }
 
+export interface TransposeOptions {
+  readonly copied?: boolean
+}
+
 /** What every engine brings. Elementwise operations broadcast as in numpy; negative axes count from the end. */
 export interface Primitives<T> {
   /** Into how many row blocks causal attention is cut (attention.ts; T must be at least that), and the head's rows (head.ts). */
@@ -73,7 +77,11 @@ export interface Primitives<T> {
   reshape(x: T, shape: readonly number[]): T
   /** x in the shape of `like`, of as many elements. */
   reshapeLike(x: T, like: T): T
-  transpose(x: T, permutation: readonly number[]): T
+  /**
+   * Axis i of the result is axis permutation[i] of x. `copied` says that it is to be laid out once, and not read in the other
+   * order by the product that takes it as its left operand: a CPU's product does that again for every 128 columns.
+   */
+  transpose(x: T, permutation: readonly number[], options?: TransposeOptions): T
   part(x: T, options: PartOptions): T
   /** Elements `[from, to)` of an axis; the bounds are known numbers. A negative one counts from the end, `to` is cut at the end. */
   slice(x: T, options: { readonly axis: number; readonly from: number; readonly to: number }): T

@@ -33,7 +33,7 @@ const matrixOf = (kind: JoinKind, layer: LinearLayer, tensors: Readonly<Record<s
   const R = lowRankOf(layer, rank)
   const [kO, kI] = sharedWidths(layer, rank)
   const entry: Readonly<Record<JoinKind, (o: number, i: number) => number>> = {
-    dense: (o, i) => q(o * I + i),
+    dense: (o, i) => q(O > I ? i * O + o : o * I + i),
     'low-rank': (o, i) => sum(R, (k) => u(o * R + k) * v(i * R + k)),
     shared: (o, i) => sum(kO, (a) => p(o * kO + a) * sum(kI, (b) => c(a * kI + b) * r(i * kI + b))),
   }

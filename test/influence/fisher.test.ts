@@ -12,6 +12,7 @@ import { plainWeights } from '../model/checkpoints.js'
 import { readReference } from '../references/read.js'
 import { relativeError } from '../tensor/tensors.js'
 import { fitInMemory } from './fit-in-memory.js'
+import { parametersOf } from './made-layer.js'
 import { runPlain } from './plain-program.js'
 
 const reference = readReference('micro')
@@ -38,7 +39,7 @@ test('factors with sampled labels approach the exact Fisher at the rate 1/√n, 
       const O = layer.outputs
       await using own = precondition.layer(factors.get(layer.name) ?? assert.fail())
       const gradient = { tokens: O, delta: Float32Array.from({ length: O * O }, (_, n) => Number(n % (O + 1) === 0)), input: Float32Array.from(reference.tensor(`gradient.query.0.${layer.name}`).data) }
-      errors.push(relativeError((await own.dense([gradient]))[0], reference.tensor(`exact.preconditioned.query.0.${layer.name}`).data))
+      errors.push(relativeError(parametersOf(layer, (await own.dense([gradient]))[0]), reference.tensor(`exact.preconditioned.query.0.${layer.name}`).data))
       dampings.push(Math.abs(own.damping / exact.dampingOfLayers[layer.name] - 1))
     }
     return { found: meanOf(errors), dampings: meanOf(dampings) }

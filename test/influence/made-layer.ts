@@ -12,6 +12,12 @@ export const layerOf = (outputs: number, inputs: number, { bias = true, name = '
   name, block: 0, part: 'mlp', inputs, outputs, bias, inputGroup: name,
 })
 
+/** Q̃ [O, I'] row by row, of a dense query, which is transposed where O > I'. */
+export const parametersOf = (layer: LinearLayer, dense: ArrayLike<number>): Float64Array => {
+  const [O, I] = [layer.outputs, inputWidth(layer)]
+  return Float64Array.from({ length: O * I }, (_, n) => (O > I ? dense[(n % I) * O + Math.floor(n / I)] : dense[n]))
+}
+
 /** X diag(spectrum) Xᵀ with X random: a covariance whose directions differ in size. */
 const covariance = (width: number, decay: number, seed: number): PlainTensor => {
   const x = randomTensor([width, width], seed)

@@ -9,7 +9,7 @@ import { plainOps, plainTensor, type PlainTensor } from '../../src/tensor/engine
 import { onnxEngine, type Engine } from '../../src/tensor/index.js'
 import { svdSmall } from '../../src/tensor/linalg/small.js'
 import { assertNear, relativeError } from '../tensor/tensors.js'
-import { inMetric, layerOf, madeFactors, madeQueries, matrixOf, preconditionedBy } from './made-layer.js'
+import { inMetric, layerOf, madeFactors, madeQueries, matrixOf, parametersOf, preconditionedBy } from './made-layer.js'
 
 const ops = plainOps()
 const relative: Damping = { kind: 'relative', factor: 0.1 }
@@ -41,7 +41,7 @@ for (const strategy of ['ekfac', 'kfac', 'diagonal', 'identity'] as const) {
           const wanted = strategy === 'identity' ? 1 : damping.kind === 'absolute' ? damping.value : damping.factor * mean
           assertNear([own.damping], [wanted], 1e-6, 'λ')
           const dense = await own.dense(queries)
-          queries.forEach((query, q) => assertNear(dense[q], preconditionedBy(factors, strategy, damping, query).data, 2e-5, `query ${q}`))
+          queries.forEach((query, q) => assertNear(parametersOf(layer, dense[q]), preconditionedBy(factors, strategy, damping, query).data, 2e-5, `query ${q}`))
         }, { strategy, damping })
       }
     })
@@ -118,11 +118,11 @@ for (const [strategy, blocks] of [['ekfac', 1], ['ekfac', 2], ['diagonal', 1]] a
       const G = ops.matmul(plainTensor(delta, [tokens, rows]), plainTensor(input, [tokens, columns]), { transA: true })
       const g = ops.reshape(G, [rows * columns, 1])
       const wanted = decayed(H1, times[0], decayed(H2, times[1], decayed(H3, times[2], g)), true).data
-      assertNear(dense[q], wanted, 2e-5, `dense, query ${q}`)
+      assertNear(parametersOf(small, dense[q]), wanted, 2e-5, `dense, query ${q}`)
       assertNear(ops.matmul(plainTensor(lowRank[q].u, [rows, lowRank[q].u.length / rows]), plainTensor(lowRank[q].v, [columns, lowRank[q].v.length / columns]), { transB: true }).data, wanted, 1e-3, `low-rank, query ${q}`)
       const C = plainTensor(shared.c.subarray(q * 16, (q + 1) * 16), [4, 4])
       assertNear(ops.matmul(ops.matmul(plainTensor(shared.p, [4, 4]), C), plainTensor(shared.r, [4, 4]), { transB: true }).data, wanted, 1e-3, `shared, query ${q}`)
-      assertNear(alone[q], decayed(H1, times[0], g, true).data, 2e-5, `no later segment, query ${q}`)
+      assertNear(parametersOf(small, alone[q]), decayed(H1, times[0], g, true).data, 2e-5, `no later segment, query ${q}`)
     }
   })
 }
@@ -134,13 +134,13 @@ test('a segment of much time is the inverse without damping, one of little time 
   const most = Math.max(...factors.eigenvalues)
   await using(factors, async (settled) => {
     const dense = await settled.dense(queries)
-    for (const [q, query] of queries.entries()) assertNear(dense[q], preconditionedBy(factors, 'ekfac', { kind: 'absolute', value: 0 }, query).data, 1e-4, `query ${q}`)
+    for (const [q, query] of queries.entries()) assertNear(parametersOf(layer, dense[q]), preconditionedBy(factors, 'ekfac', { kind: 'absolute', value: 0 }, query).data, 1e-4, `query ${q}`)
   }, { damping: { kind: 'segment', time: 40 / least } })
   const time = 1e-7 / most
   await using(factors, async (begun) => {
     const dense = await begun.dense(queries)
     for (const [q, { tokens, delta, input }] of queries.entries())
-      assertNear(dense[q], ops.scale(ops.matmul(plainTensor(delta, [tokens, O]), plainTensor(input, [tokens, I]), { transA: true }), time).data, 1e-5, `query ${q}`)
+      assertNear(parametersOf(layer, dense[q]), ops.scale(ops.matmul(plainTensor(delta, [tokens, O]), plainTensor(input, [tokens, I]), { transA: true }), time).data, 1e-5, `query ${q}`)
   }, { damping: { kind: 'segment', time } })
 })
 

@@ -259,7 +259,8 @@ const shapes = (seed: number): readonly Case[] => {
     { name: 'reshape split', inputs: { x }, build: (ops, v) => ops.reshape(v('x'), [0, 0, 2, -1]) },
     { name: 'reshape to all known', inputs: { x }, build: (ops, v) => ops.reshape(v('x'), [a * b, c]) },
     { name: 'reshapeLike', inputs: { x, like: randomTensor([c, a * b], seed) }, build: (ops, v) => ops.reshapeLike(v('x'), v('like')) },
-    ...[[0, 2, 1], [2, 0, 1], [1, 2, 0]].map((permutation): Case => ({ name: `transpose ${permutation}`, inputs: { x }, build: (ops, v) => ops.transpose(v('x'), permutation) })),
+    ...[[0, 2, 1], [2, 0, 1], [1, 2, 0]].flatMap((permutation) => [false, true].map((copied): Case => (
+      { name: `transpose ${permutation}${copied ? ', copied' : ''}`, inputs: { x }, build: (ops, v) => ops.transpose(v('x'), permutation, { copied }) }))),
     { name: 'concat of one', inputs: { x }, build: (ops, v) => ops.concat([v('x')], -1) },
     { name: 'concat with itself', inputs: { x }, build: (ops, v) => ops.concat([v('x'), v('x')], -1) },
     { name: 'zerosLike', inputs: { x }, build: (ops, v) => ops.zerosLike(v('x')) },

@@ -19,7 +19,7 @@ import type { OnnxProgram } from './worker.js'
 /** Where the products are computed. Operators that a provider lacks are ONNX Runtime's own to place on the CPU. */
 export type Device = 'cpu' | 'cuda' | 'webgpu'
 
-export interface OnnxEngineOptions extends Omit<OnnxOptions, 'products'> {
+export interface OnnxEngineOptions extends Omit<OnnxOptions, 'products' | 'device'> {
   /** Default: `cpu`. That it is usable is what `probeDevice` finds out; here it is taken as asked. */
   readonly device?: Device
   /** The device whose graphs are traced, default: `device`. A GPU's on the CPU are slow, and show that they are right. */
@@ -37,7 +37,7 @@ export const onnxEngine = ({ threads = availableParallelism(), device = 'cpu', t
     versions: { 'onnxruntime-node': device === 'cpu' ? runtimeVersion() : `${runtimeVersion()} on ${device}` },
     worker: new URL('./worker.js', import.meta.url),
     trace: (spec) => {
-      const { nodes, ...traced } = trace(spec, { webgpu: tracedFor === 'webgpu', ...options }, tracedFor)
+      const { nodes, ...traced } = trace(spec, { device: tracedFor, ...options }, tracedFor)
       return { compiled: { ...traced, threads, device, weightsInPlace: spec.weightsInPlace ?? false }, nodes }
     },
   })
