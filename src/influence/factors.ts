@@ -220,7 +220,7 @@ export const dampingOf = (strategy: Strategy, eigenvalues: Float32Array, damping
   if (strategy === 'identity') return 1
   if (damping.kind === 'absolute') return damping.value
   let sum = 0
-  for (const value of eigenvalues) sum += value
+  for (let at = 0; at < eigenvalues.length; at++) sum += eigenvalues[at]
   return sum === 0 ? 1 : (damping.factor * sum) / eigenvalues.length
 }
 

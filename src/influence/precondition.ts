@@ -17,7 +17,7 @@ import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { dampingOf, type Damping, type LayerFactors, type Strategy } from './factors.js'
 import { inputWidth, isGradientTransposed } from './layers.js'
 import { decayOf, inverseOf, type LaterFactors } from './segments.js'
-import { sketch, sketchMatrix, sketchWidth, truncate } from './sketch.js'
+import { sketch, sketchMatrix, sketchWidth, truncate, type Truncation } from './sketch.js'
 
 /** One query's gradient in one layer as its factors: G_q = δᵀ ā. */
 export interface QueryLayerGradient {
@@ -56,7 +56,7 @@ const groupBytes = 256 << 20
 /** Eigenvalues below this share of their mean count as that much when truncating. */
 const spectrumFloor = 1e-3
 
-export interface LayerPreconditioner extends AsyncDisposable {
+export interface LayerPreconditioner {
   /** λ of this layer. */
   readonly damping: number
   dense(queries: readonly QueryLayerGradient[]): Promise<readonly DenseQuery[]>
@@ -70,42 +70,59 @@ export const sharedWidths = (layer: LinearLayer, k: number): readonly [number, n
 /** The rank that a layer's low-rank queries have for a wanted R. */
 export const lowRankOf = (layer: LinearLayer, rank: number): number => Math.min(rank, layer.outputs, inputWidth(layer))
 
+/** Of one query's M [O, I']: `y` [O, ℓ] spans its leading space, and `b` [ℓ, I'] is yᵀ M. */
+interface Sketch extends Truncation {
+  readonly y: Float32Array
+  readonly b: Float32Array
+}
+
+/** What the layers of one preconditioner have in common. */
+interface Common {
+  /** The program of a key, compiled once; `work` has it for itself, so that what it binds stays bound meanwhile. */
+  use<V>(key: string, make: () => Parameters<Engine['compile']>[0], work: (program: Program) => Promise<V>): Promise<V>
+  /** `sketchMatrix`, drawn once for layers of one width. */
+  omega(n: number, width: number, seed: number): Float32Array
+}
+
 /**
- * Programs are compiled once for each shape of layer and kept; `layer` binds the factors of one and must be done with
- * before the next.
+ * Programs are compiled once for each shape of layer and kept. Layers may be worked on side by side: each has a program to itself
+ * from what it binds to its last run, so that one is computed while the rest of another is done here.
  */
 export const preconditioner = (engine: Engine, strategy: Strategy, damping: Damping) => {
-  const programs = new Map<string, Promise<Program>>()
-  const compiled = (key: string, make: () => Parameters<Engine['compile']>[0]): Promise<Program> => {
-    const known = programs.get(key)
-    if (known !== undefined) return known
-    const made = engine.compile(make())
-    programs.set(key, made)
-    return made
+  const programs = new Map<string, { readonly program: Promise<Program>; last: Promise<unknown> }>()
+  const omegas = new Map<string, Float32Array>()
+  const common: Common = {
+    use: (key, make, work) => {
+      const known = programs.get(key) ?? { program: engine.compile(make()), last: Promise.resolve() }
+      programs.set(key, known)
+      const done = known.last.then(async () => work(await known.program))
+      known.last = done.catch(() => undefined)
+      return done
+    },
+    omega: (n, width, seed) => {
+      const key = `${n} ${width} ${seed}`
+      const omega = omegas.get(key) ?? sketchMatrix(n, width, seed)
+      omegas.set(key, omega)
+      return omega
+    },
   }
   return {
     /** @param later the factors of what came after, the last segment of the training last */
     layer: (factors: LayerFactors, later: readonly LaterFactors[] = []): LayerPreconditioner =>
-      layerPreconditioner(factors, later, { lambda: dampingOf(strategy, factors.eigenvalues, damping), damping }, compiled),
+      layerPreconditioner(factors, later, { lambda: dampingOf(strategy, factors.eigenvalues, damping), damping }, common),
     [Symbol.asyncDispose]: async (): Promise<void> => {
-      for (const program of programs.values()) await (await program)[Symbol.asyncDispose]()
+      for (const { program } of programs.values()) await (await program)[Symbol.asyncDispose]()
     },
   }
 }
 
 const layerPreconditioner = (
-  factors: LayerFactors, later: readonly LaterFactors[], { lambda, damping }: { readonly lambda: number; readonly damping: Damping },
-  compiled: (key: string, make: () => Parameters<Engine['compile']>[0]) => Promise<Program>,
+  factors: LayerFactors, later: readonly LaterFactors[], { lambda, damping }: { readonly lambda: number; readonly damping: Damping }, common: Common,
 ): LayerPreconditioner => {
-  const { layer, inputs: basisA, outputs: basisS } = factors
+  const { layer, inputs: basisA, outputs: basisS, eigenvalues } = factors
   const [O, I] = [layer.outputs, inputWidth(layer)]
   const blocksOf = ({ inputs, outputs }: LayerFactors): string => `${outputs?.blocks.length ?? 0} and ${inputs?.blocks.length ?? 0} blocks`
   const shape = [`${O}×${I} in ${blocksOf(factors)}`, ...later.map((segment) => blocksOf(segment.factors))].join(' before ')
-  const inverse = inverseOf(factors.eigenvalues, lambda, damping)
-  const roots = { S: rootsOf(basisS, O), A: rootsOf(basisA, I) }
-  /** S^½ ⊙ inverse ⊙ A^½: what turns G̃ into M. */
-  const weights = new Float32Array(inverse.length)
-  for (let o = 0; o < O; o++) for (let i = 0; i < I; i++) weights[o * I + i] = inverse[o * I + i] * roots.S[o] * roots.A[i]
   const group = Math.max(1, Math.floor(groupBytes / (O * I * 4)))
 
   // What every program here is bound to, and gradients of a group of queries.
@@ -113,8 +130,7 @@ const layerPreconditioner = (
     ...(basisS === null ? {} : basisInputs('QS', basisS)),
     ...(basisA === null ? {} : basisInputs('QA', basisA)),
     inverse: { type: 'float32', shape: [O, I] },
-    weights: { type: 'float32', shape: [O, I] },
-    rootS: { type: 'float32', shape: [O, 1] },
+    rootS: { type: 'float32', shape: [1, O] },
     rootA: { type: 'float32', shape: [1, I] },
     ...Object.assign({}, ...later.map(({ factors: { inputs, outputs } }, n): Readonly<Record<string, InputSpec>> => ({
       ...(outputs === null ? {} : basisInputs(`QS/${n}`, outputs)),
@@ -125,160 +141,176 @@ const layerPreconditioner = (
   const boundBases = (): Readonly<Record<string, TensorData>> => ({
     ...(basisS === null ? {} : basisTensors('QS', basisS)),
     ...(basisA === null ? {} : basisTensors('QA', basisA)),
-    inverse: float([O, I], inverse.slice()),
-    weights: float([O, I], weights.slice()),
-    rootS: float([O, 1], roots.S.slice()),
-    rootA: float([1, I], roots.A.slice()),
-    ...Object.assign({}, ...later.map(({ factors: { inputs, outputs, eigenvalues }, time }, n): Readonly<Record<string, TensorData>> => ({
+    inverse: float([O, I], inverseOf(eigenvalues, lambda, damping)),
+    rootS: float([1, O], rootsOf(basisS, O)),
+    rootA: float([1, I], rootsOf(basisA, I)),
+    ...Object.assign({}, ...later.map(({ factors: { inputs, outputs, eigenvalues: values }, time }, n): Readonly<Record<string, TensorData>> => ({
       ...(outputs === null ? {} : basisTensors(`QS/${n}`, outputs)),
       ...(inputs === null ? {} : basisTensors(`QA/${n}`, inputs)),
-      [`decay/${n}`]: float([O, I], decayOf(eigenvalues, time)),
+      [`decay/${n}`]: float([O, I], decayOf(values, time)),
     }))),
   })
   const gradientInputs = { delta: { type: 'float32', shape: ['G', 'T', O] }, input: { type: 'float32', shape: ['G', 'T', I] } } as const
-  /** G̃ ⊙ an elementwise weight, in the eigenbasis: [G, O, I'] */
-  const into = <T>(ops: Ops<T>, value: (name: string) => T, weight: 'inverse' | 'weights'): T => {
+
+  /** G̃ ⊘ (Λ + λ) in the eigenbasis; `weighted`: M, that is S^½ and A^½ on both sides of it. [G, O, I'] */
+  const into = <T>(ops: Ops<T>, value: (name: string) => T, { weighted }: { readonly weighted: boolean }): T => {
     const steps = [
-      ...later.map(({ factors: own }, n) => ({ own, name: `/${n}`, weight: `decay/${n}` })).toReversed(),
-      { own: factors, name: '', weight },
+      ...later.map(({ factors: own }, n) => ({ own, name: `/${n}`, factor: `decay/${n}` })).toReversed(),
+      { own: factors, name: '', factor: 'inverse' },
     ]
     // From the query's few tokens into the first basis; from one basis into the next through the parameters' own.
     let inside: T | undefined
-    for (const [n, { own: { inputs, outputs }, name, weight: factor }] of steps.entries()) {
+    for (const [n, { own: { inputs, outputs }, name, factor }] of steps.entries()) {
       const [S, A] = ['QS', 'QA'].map((side) => (b: number) => value(`${side}${name}.${b}`))
+      const isLast = n + 1 === steps.length
       if (inside === undefined) {
         const d = outputs === null ? value('delta') : rotate(ops, value('delta'), outputs, S)
         const a = inputs === null ? value('input') : rotate(ops, value('input'), inputs, A)
-        inside = ops.matmul(d, a, { transA: true })
+        // The roots of a few tokens, where that is all there is, rather than of a dense matrix.
+        inside = weighted && isLast
+          ? ops.matmul(ops.mul(d, value('rootS')), ops.mul(a, value('rootA')), { transA: true })
+          : ops.matmul(d, a, { transA: true })
       } else {
         const left = outputs === null ? inside : turn(ops, inside, outputs, S, { back: true }) // Q_Sᵀ X
         inside = inputs === null ? left : rotate(ops, left, inputs, A) // X Q_A
+        if (weighted && isLast) inside = ops.mul(ops.mul(inside, ops.reshape(value('rootS'), [O, 1])), value('rootA'))
       }
       inside = ops.mul(inside, value(factor))
-      if (n + 1 < steps.length) inside = out(ops, inside, { inputs, outputs }, S, A)
+      if (!isLast) inside = out(ops, inside, { inputs, outputs }, S, A)
     }
     return inside ?? value('delta') // there is one step at least
   }
-  /** [.., O, r] and [.., I', r] out of the metric and out of the eigenbasis. */
+  /** [.., O, r] out of the metric and out of the eigenbasis. */
   const outS = <T>(ops: Ops<T>, x: T, value: (name: string) => T): T => {
-    const plain = ops.div(x, value('rootS'))
+    const plain = ops.div(x, ops.reshape(value('rootS'), [O, 1]))
     return basisS === null ? plain : turn(ops, plain, basisS, (b) => value(`QS.${b}`))
   }
+  /** The same of rows, [.., r, I']. */
   const outA = <T>(ops: Ops<T>, x: T, value: (name: string) => T): T => {
-    const plain = ops.div(x, ops.reshape(value('rootA'), [I, 1]))
-    return basisA === null ? plain : turn(ops, plain, basisA, (b) => value(`QA.${b}`))
+    const plain = ops.div(x, value('rootA'))
+    return basisA === null ? plain : rotate(ops, plain, basisA, (b) => value(`QA.${b}`), { back: true })
   }
 
-  /** The program of a kind for this layer's shape, bound to this layer's factors. */
-  const boundFor = new Map<string, Promise<Program>>()
-  const programFor = (kind: string, inputs: Readonly<Record<string, InputSpec>>, build: <T>(ops: Ops<T>, value: (name: string) => T) => Readonly<Record<string, T>>): Promise<Program> => {
-    const known = boundFor.get(kind)
-    if (known !== undefined) return known
-    const made = compiled(`${kind} ${shape}`, () => ({ name: `preconditioning (${kind}) of ${shape}`, inputs: { ...bases, ...inputs }, weights: new Map(), build })).then(async (program) => {
-      await program.bind(boundBases())
-      return program
+  type Build = <T>(ops: Ops<T>, value: (name: string) => T) => Readonly<Record<string, T>>
+  /** The program of a kind for this layer's shape, bound to this layer's factors and to `tensors`. */
+  const bound = <V>(
+    kind: string, inputs: Readonly<Record<string, InputSpec>>, tensors: Readonly<Record<string, TensorData>>, build: Build, work: (program: Program) => Promise<V>,
+  ): Promise<V> =>
+    common.use(`${kind} ${shape}`, () => ({ name: `preconditioning (${kind}) of ${shape}`, inputs: { ...bases, ...inputs }, weights: new Map(), build }), async (program) => {
+      await program.bind({ ...boundBases(), ...tensors })
+      return work(program)
     })
-    boundFor.set(kind, made)
-    return made
-  }
 
-  const sketched = async (queries: readonly QueryLayerGradient[], rank: number, seed: number) => {
+  /** Each query's sketch, Y [O, ℓ] and B [ℓ, I'] of M, and how its truncation is made of them; `outside`: as factors of Q̃ itself. */
+  const sketched = async (
+    queries: readonly QueryLayerGradient[], rank: number, seed: number, { outside }: { readonly outside: boolean },
+  ): Promise<{ readonly sketches: readonly Sketch[]; readonly kept: number }> => {
     const width = sketchWidth(rank, O, I)
     const kept = Math.min(rank, width)
-    const program = await programFor(`sketch ${width}`, { ...gradientInputs, omega: { type: 'float32', shape: [I, width] } }, (ops, value) =>
-      sketch(ops, into(ops, value, 'weights'), value('omega'), width),
+    const found = await bound(
+      `sketch ${width}${outside ? ', outside' : ''}`, { ...gradientInputs, omega: { type: 'float32', shape: [I, width] } },
+      { omega: float([I, width], common.omega(I, width, seed).slice()) },
+      (ops, value) => {
+        const { Y, B, GY, GB } = sketch(ops, into(ops, value, { weighted: true }), value('omega'), width)
+        return outside ? { Y: outS(ops, Y, value), B: outA(ops, B, value), GY, GB } : { Y, B, GY, GB }
+      },
+      async (program) => {
+        const parts = []
+        for (const part of chunks(queries, group)) parts.push({ count: part.length, outputs: await program.run(padded(part, O, I)) })
+        return parts
+      },
     )
-    await program.bind({ omega: float([I, width], sketchMatrix(I, width, seed)) })
-    const sketches = []
-    for (const part of chunks(queries, group)) {
-      const { Y, B, GY, GB } = await program.run(padded(part, O, I))
-      for (let q = 0; q < part.length; q++) {
-        const { coefficients, values } = await truncate(row(GY, q), row(GB, q), width, kept)
-        sketches.push({ y: row(Y, q).slice(), b: row(B, q).slice(), coefficients, values })
-      }
+    const sketches: Sketch[] = []
+    for (const { count, outputs: { Y, B, GY, GB } } of found) {
+      for (let q = 0; q < count; q++) sketches.push({ y: row(Y, q), b: row(B, q), ...(await truncate(row(GY, q), row(GB, q), width, kept)) })
     }
-    return { sketches, width, kept }
+    return { sketches, kept }
+  }
+
+  /** Y C_U [O, r] and Bᵀ C_V [I', r] of every sketch. */
+  const truncated = (
+    sketches: readonly Sketch[], kept: number, coefficientsOf: (one: Sketch) => readonly [u: Float32Array, v: Float32Array],
+  ): Promise<readonly LowRankQuery[]> => {
+    const width = sketches[0].y.length / O
+    const coefficients = { type: 'float32', shape: ['G', width, kept] } as const
+    return common.use(`truncate ${O}×${I} from ${width} to ${kept}`, () => ({
+      name: `truncation of ${O}×${I}`,
+      inputs: { Y: { type: 'float32', shape: ['G', O, width] }, B: { type: 'float32', shape: ['G', width, I] }, CU: coefficients, CV: coefficients },
+      weights: new Map(),
+      build: (ops, value) => ({ U: ops.matmul(value('Y'), value('CU')), V: ops.matmul(value('B'), value('CV'), { transA: true }) }),
+    }), async (program) => {
+      const all: LowRankQuery[] = []
+      for (const part of chunks(sketches, group)) {
+        const both = part.map(coefficientsOf)
+        const { U, V } = await program.run({
+          Y: float([part.length, O, width], concatenated(part.map(({ y }) => y))),
+          B: float([part.length, width, I], concatenated(part.map(({ b }) => b))),
+          CU: float([part.length, width, kept], concatenated(both.map(([u]) => u))),
+          CV: float([part.length, width, kept], concatenated(both.map(([, v]) => v))),
+        })
+        for (let q = 0; q < part.length; q++) all.push({ u: row(U, q).slice(), v: row(V, q).slice() })
+      }
+      return all
+    })
   }
 
   return {
     damping: lambda,
 
-    dense: async (queries) => {
-      const program = await programFor('dense', gradientInputs, (ops, value) => ({
-        Q: asGradient(ops, layer, out(ops, into(ops, value, 'inverse'), factors, (b) => value(`QS.${b}`), (b) => value(`QA.${b}`))),
-      }))
-      const all: DenseQuery[] = []
-      for (const part of chunks(queries, group)) {
-        const { Q } = await program.run(padded(part, O, I))
-        for (let q = 0; q < part.length; q++) all.push(row(Q, q))
-      }
-      return all
-    },
+    dense: (queries) =>
+      bound('dense', gradientInputs, {}, (ops, value) => ({
+        Q: asGradient(ops, layer, out(ops, into(ops, value, { weighted: false }), factors, (b) => value(`QS.${b}`), (b) => value(`QA.${b}`))),
+      }), async (program) => {
+        const all: DenseQuery[] = []
+        for (const part of chunks(queries, group)) {
+          const { Q } = await program.run(padded(part, O, I))
+          for (let q = 0; q < part.length; q++) all.push(row(Q, q))
+        }
+        return all
+      }),
 
     lowRank: async (queries, { rank, seed }) => {
-      const { sketches, width, kept } = await sketched(queries, lowRankOf(layer, rank), seed)
-      const program = await programFor(
-        `factors ${width} ${kept}`,
-        { Y: { type: 'float32', shape: ['G', O, width] }, B: { type: 'float32', shape: ['G', width, I] }, C: { type: 'float32', shape: ['G', width, kept] } },
-        (ops, value) => ({
-          U: outS(ops, ops.matmul(value('Y'), value('C')), value),
-          V: outA(ops, ops.matmul(value('B'), value('C'), { transA: true }), value),
-        }),
-      )
-      const all: LowRankQuery[] = []
-      for (const part of chunks(sketches, group)) {
-        const { U, V } = await program.run({
-          Y: float([part.length, O, width], concatenated(part.map(({ y }) => y))),
-          B: float([part.length, width, I], concatenated(part.map(({ b }) => b))),
-          C: float([part.length, width, kept], concatenated(part.map(({ coefficients }) => coefficients))),
-        })
-        for (let q = 0; q < part.length; q++) all.push({ u: row(U, q).slice(), v: row(V, q).slice() })
-      }
-      return all
+      const { sketches, kept } = await sketched(queries, lowRankOf(layer, rank), seed, { outside: true })
+      return truncated(sketches, kept, ({ coefficients }) => [coefficients, coefficients])
     },
 
     shared: async (queries, { width: k, seed }) => {
       const widths = sharedWidths(layer, k)
       // Enough of each query to find the space that they share.
-      const { sketches, width, kept } = await sketched(queries, Math.min(32, O, I), seed)
+      const { sketches, kept } = await sketched(queries, Math.min(32, O, I), seed, { outside: false })
       const normOf = (values: Float64Array): number => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0)) || 1
-      const stacks = sketches.map(({ y, b, coefficients, values }) => {
+      // U diag(s)/‖M‖ and V diag(s)/‖M‖
+      const stacks = await truncated(sketches, kept, ({ coefficients, values }) => {
         const norm = normOf(values)
-        return {
-          left: product(y, coefficients, O, width, kept, (r) => values[r] / norm), // U diag(s)/‖M‖, [O, r]
-          right: product(transposed(b, width, I), coefficients, I, width, kept, () => 1 / norm), // V diag(s)/‖M‖, [I', r]
-        }
+        return [coefficients.map((c, at) => (c * values[at % kept]) / norm), coefficients.map((c) => c / norm)]
       })
-      const P = await leadingSpace(stacks.map(({ left }) => left), O, kept, widths[0], seed, compiled)
-      const R = await leadingSpace(stacks.map(({ right }) => right), I, kept, widths[1], seed + 1, compiled)
+      const P = await leadingSpace(stacks.map(({ u }) => u), O, kept, widths[0], seed, common)
+      const R = await leadingSpace(stacks.map(({ v }) => v), I, kept, widths[1], seed + 1, common)
       const [kO, kI] = widths
       const space = { P: { type: 'float32', shape: [O, kO] }, R: { type: 'float32', shape: [I, kI] } } as const
-      const project = await programFor(`project ${kO} ${kI}`, { ...gradientInputs, ...space }, (ops, value) => ({
-        C: ops.matmul(ops.matmul(value('P'), into(ops, value, 'weights'), { transA: true }), value('R')),
-      }))
-      await project.bind({ P: float([O, kO], P.slice()), R: float([I, kI], R.slice()) })
-      const c = new Float32Array(queries.length * kO * kI)
-      let done = 0
-      for (const part of chunks(queries, group)) {
-        const { C } = await project.run(padded(part, O, I))
-        c.set(C.data as Float32Array, done * kO * kI)
-        done += part.length
-      }
-      const out = await programFor(`bases ${kO} ${kI}`, space, (ops, value) => ({ p: outS(ops, value('P'), value), r: outA(ops, value('R'), value) }))
-      const { p, r } = await out.run({ P: float([O, kO], P), R: float([I, kI], R) })
+      const c = await bound(`project ${kO} ${kI}`, { ...gradientInputs, ...space }, { P: float([O, kO], P.slice()), R: float([I, kI], R.slice()) }, (ops, value) => ({
+        C: ops.matmul(ops.matmul(value('P'), into(ops, value, { weighted: true }), { transA: true }), value('R')),
+      }), async (program) => {
+        const all = new Float32Array(queries.length * kO * kI)
+        let done = 0
+        for (const part of chunks(queries, group)) {
+          const { C } = await program.run(padded(part, O, I))
+          all.set(C.data as Float32Array, done * kO * kI)
+          done += part.length
+        }
+        return all
+      })
+      const { p, r } = await bound(`bases ${kO} ${kI}`, space, {}, (ops, value) => ({
+        p: outS(ops, value('P'), value), r: ops.transpose(outA(ops, ops.transpose(value('R'), [1, 0]), value), [1, 0]),
+      }), (program) => program.run({ P: float([O, kO], P), R: float([I, kI], R) }))
       return { p: p.data as Float32Array, r: r.data as Float32Array, c, widths }
-    },
-
-    [Symbol.asyncDispose]: async () => {
-      boundFor.clear()
     },
   }
 }
 
 /** The k leading left singular vectors of [X_1 … X_Q], each [n, r]: f32 [n, k], orthonormal. */
 const leadingSpace = async (
-  parts: readonly Float32Array[], n: number, r: number, k: number, seed: number,
-  compiled: (key: string, make: () => Parameters<Engine['compile']>[0]) => Promise<Program>,
+  parts: readonly Float32Array[], n: number, r: number, k: number, seed: number, common: Common,
 ): Promise<Float32Array> => {
   if (k === n) return Float32Array.from({ length: n * n }, (_, at) => Number(at % (n + 1) === 0))
   const columns = parts.length * r
@@ -289,15 +321,20 @@ const leadingSpace = async (
   const width = Math.min(sketchWidth(k, n, columns), n)
   const kept = Math.min(k, width)
   const inputs = { X: { type: 'float32', shape: [1, n, 'C'] }, omega: { type: 'float32', shape: ['C', width] } } as const
-  const sketching = await compiled(`space ${n} ${width}`, () => ({
+  const { Y, GY, GB } = await common.use(`space ${n} ${width}`, () => ({
     name: `the space that ${parts.length} queries share`,
     inputs,
     weights: new Map(),
     build: (ops, value) => sketch(ops, value('X'), value('omega'), width),
-  }))
-  const { Y, GY, GB } = await sketching.run({ X: float([1, n, columns], stack), omega: float([columns, width], sketchMatrix(columns, width, seed)) })
+  }), (program) => program.run({ X: float([1, n, columns], stack), omega: float([columns, width], common.omega(columns, width, seed).slice()) }))
   const { coefficients } = await truncate(GY.data as Float32Array, GB.data as Float32Array, width, kept)
-  const space = product(Y.data as Float32Array, coefficients, n, width, kept, () => 1)
+  const { space: computed } = await common.use(`space ${n} from ${width} to ${kept}`, () => ({
+    name: `the leading ${kept} of ${width} directions`,
+    inputs: { Y: { type: 'float32', shape: [n, width] }, C: { type: 'float32', shape: [width, kept] } },
+    weights: new Map(),
+    build: (ops, value) => ({ space: ops.matmul(value('Y'), value('C')) }),
+  }), (program) => program.run({ Y: float([n, width], Y.data as Float32Array), C: float([width, kept], coefficients) }))
+  const space = computed.data as Float32Array
   if (kept === k) return space
   // Fewer directions than k: the rest of the basis is zero and costs nothing in truth.
   const wide = new Float32Array(n * k)
@@ -362,26 +399,4 @@ const concatenated = (arrays: readonly Float32Array[]): Float32Array => {
     at += array.length
   }
   return all
-}
-
-/** x [m, n] · y [n, r], column j scaled: small products that are not worth a program. */
-const product = (x: Float32Array, y: Float32Array, m: number, n: number, r: number, scale: (column: number) => number): Float32Array => {
-  const scaled = Float32Array.from(y, (value, at) => value * scale(at % r))
-  const out = new Float32Array(m * r)
-  const sums = new Float64Array(r)
-  for (let i = 0; i < m; i++) {
-    sums.fill(0)
-    for (let k = 0; k < n; k++) {
-      const left = x[i * n + k]
-      for (let j = 0; j < r; j++) sums[j] += left * scaled[k * r + j]
-    }
-    out.set(sums, i * r)
-  }
-  return out
-}
-
-const transposed = (x: Float32Array, rows: number, columns: number): Float32Array => {
-  const out = new Float32Array(x.length)
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = x[i * columns + j]
-  return out
 }

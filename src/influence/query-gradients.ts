@@ -31,6 +31,8 @@ export const queryProgram = (
   inputs: stageInputs(model, sequenceInputs, stage),
   weights,
   tokensMax,
+  // A query has a few tokens: packing all weights takes longer than hundreds of queries (SmolLM2-135M: 2 s of 4), and their size again.
+  weightsInPlace: true,
   build: <T>(ops: Ops<T>, value: (name: string) => T, weight: (name: string) => T) => {
     const { ends, layers } = stageGradients(ops, model, tracked, value, weight, { stage })
     const outputs: Record<string, T> = { ...ends }

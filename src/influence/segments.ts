@@ -21,11 +21,14 @@ export interface LaterFactors {
 /** What each direction is multiplied by in place of 1/Λ: f32, as the eigenvalues. */
 export const inverseOf = (eigenvalues: Float32Array, lambda: number, damping: Damping): Float32Array => {
   const inverse = new Float32Array(eigenvalues.length)
+  if (damping.kind === 'segment') {
+    for (const [at, value] of eigenvalues.entries()) inverse[at] = value > 0 ? -Math.expm1(-damping.time * value) / value : damping.time
+    return inverse
+  }
   for (let at = 0; at < inverse.length; at++) {
-    const value = eigenvalues[at]
-    if (damping.kind === 'segment') inverse[at] = value > 0 ? -Math.expm1(-damping.time * value) / value : damping.time
+    const sum = eigenvalues[at] + lambda
     // Without damping, what no document has any gradient in counts for nothing, rather than for infinity times nothing.
-    else inverse[at] = value + lambda > 0 ? 1 / (value + lambda) : 0
+    inverse[at] = sum > 0 ? 1 / sum : 0
   }
   return inverse
 }

@@ -26,7 +26,8 @@ export const sketchMatrix = (n: number, width: number, seed: number): Float32Arr
 /** matrix [B, m, n], Ω [n, ℓ] → `Y` [B, m, ℓ], `B` [B, ℓ, n], `GY` = YᵀY and `GB` = BBᵀ [B, ℓ, ℓ]; one power iteration. */
 export const sketch = <T>(ops: Ops<T>, matrix: T, omega: T, width: number): Readonly<Record<'Y' | 'B' | 'GY' | 'GB', T>> => {
   const onto = (y: T): T => orthonormalized(ops, ops.matmul(matrix, y), width)
-  const back = (y: T): T => orthonormalized(ops, ops.matmul(matrix, y, { transA: true }), width)
+  // (yᵀ M)ᵀ: of Mᵀ y, a product would have to turn M, which is much larger.
+  const back = (y: T): T => orthonormalized(ops, ops.transpose(ops.matmul(y, matrix, { transA: true }), [0, 2, 1]), width)
   const Y = onto(back(onto(omega))) // [B, m, ℓ]
   const B = ops.matmul(Y, matrix, { transA: true }) // [B, ℓ, n]
   return { Y, B, GY: ops.matmul(Y, Y, { transA: true }), GB: ops.matmul(B, B, { transB: true }) }

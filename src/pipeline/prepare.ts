@@ -6,7 +6,7 @@
 import { DeadLetterError, UserError } from '../base/index.js'
 import {
   compileInStages, dampingOf, inputName, inputWidth, lowRankOf, preconditioner, queryGradient, queryProgram, runsTogether, sharedWidths,
-  type Damping, type FactorSet, type JoinKind, type LaterFactors, type LayerFactors, type QueryGradient, type QueryLayerGradient, type TokenizedQuery,
+  type Damping, type FactorSet, type JoinKind, type LaterFactors, type LayerPreconditioner, type QueryGradient, type QueryLayerGradient, type TokenizedQuery,
 } from '../influence/index.js'
 import type { QueryValue } from '../log/index.js'
 import type { LinearLayer } from '../model/index.js'
@@ -173,7 +173,7 @@ const groupBytesMax = 1 << 30
 const ownTensors = async (
   queries: readonly RunQueryTokens[], join: { readonly kind: 'dense' | 'low-rank'; readonly rank: number }, parts: PrepareParts, keep: boolean,
 ): Promise<Readonly<Record<string, TensorData>>> => {
-  const { cache, factors, progress, signal, observer = silentObserver } = parts
+  const { cache, factors, progress, observer = silentObserver } = parts
   const missing: RunQueryTokens[] = []
   for (const query of queries) if ((await cache.find(join.kind, queryKey(query, join, parts))) === undefined) missing.push(query)
   observer.cache({ kind: join.kind, hits: queries.length - missing.length, misses: missing.length })
@@ -189,8 +189,7 @@ const ownTensors = async (
     const group = missing.slice(from, from + groupMax)
     const entries: Record<string, Float32Array>[] = group.map(() => ({}))
     const files = await Promise.all(group.map((query) => gradientsOf(query, parts)))
-    for await (const { layer, preconditioned } of byLayer(parts)) {
-      signal.throwIfAborted()
+    await eachLayer(parts, async ({ layer, preconditioned }) => {
       const prepared = observer.time('prepare')
       const gradients = await layerGradients(files, layer)
       if (join.kind === 'dense') {
@@ -201,7 +200,7 @@ const ownTensors = async (
         lowRank.forEach(({ u, v }, q) => Object.assign(entries[q], { [`U/${layer.name}`]: u, [`V/${layer.name}`]: v }))
       }
       prepared()
-    }
+    })
     for (const [q, query] of group.entries()) {
       if (keep) await cache.write(join.kind, queryKey(query, join, parts), entries[q])
       else made.set(query, inMemory(entries[q]))
@@ -239,7 +238,7 @@ const inMemory = (entry: Readonly<Record<string, Float32Array>>): CachedTensors 
 
 /** shared: one cache entry for the whole set. */
 const sharedTensors = async (queries: readonly RunQueryTokens[], k: number, parts: PrepareParts): Promise<Readonly<Record<string, TensorData>>> => {
-  const { cache, factors, progress, signal, observer = silentObserver } = parts
+  const { cache, factors, progress, observer = silentObserver } = parts
   const key = [queries.map((query) => queryKey(query, { kind: 'shared', rank: k }, parts))]
   const isCached = (await cache.find('shared', key)) !== undefined
   observer.cache({ kind: 'shared', hits: Number(isCached), misses: Number(!isCached) })
@@ -247,14 +246,13 @@ const sharedTensors = async (queries: readonly RunQueryTokens[], k: number, part
     const files = await Promise.all(queries.map((query) => gradientsOf(query, parts)))
     const entry: Record<string, Float32Array> = {}
     let done = 0
-    for await (const { layer, preconditioned } of byLayer(parts)) {
-      signal.throwIfAborted()
+    await eachLayer(parts, async ({ layer, preconditioned }) => {
       const prepared = observer.time('prepare')
       const { p, r, c } = await preconditioned.shared(await layerGradients(files, layer), { width: k, seed: parts.seed })
       Object.assign(entry, { [`P/${layer.name}`]: p, [`R/${layer.name}`]: r, [`C/${layer.name}`]: c })
       prepared()
       progress.update(Math.floor((queries.length * ++done) / factors.layers.length), `layer ${done} of ${factors.layers.length}`)
-    }
+    })
     await cache.write('shared', key, entry)
   }
   const file = (await cache.find('shared', key)) ?? missingFile(queries[0])
@@ -269,22 +267,36 @@ const sharedTensors = async (queries: readonly RunQueryTokens[], k: number, part
   return tensors
 }
 
-/** Every layer with its preconditioner; the next layer's factors are read while this one is worked on. */
-const byLayer = async function* ({ engine, factors, damping, later = [] }: PrepareParts) {
+/** Every layer with its preconditioner. The next one's factors are read, and its work begun, while one is worked on. */
+const eachLayer = async (
+  { engine, factors, damping, later = [], signal }: PrepareParts,
+  work: (one: { readonly layer: LinearLayer; readonly preconditioned: LayerPreconditioner }) => Promise<void>,
+): Promise<void> => {
   await using precondition = preconditioner(engine, factors.manifest.settings.strategy, damping)
-  const load = async (layer: LinearLayer): Promise<{ readonly own: LayerFactors; readonly after: readonly LaterFactors[] }> => {
+  const load = async (layer: LinearLayer): Promise<LayerPreconditioner> => {
     const own = await factors.load(layer)
     const after: LaterFactors[] = []
     for (const segment of later) after.push({ factors: await segment.factors.load(layer), time: segment.time })
-    return { own, after }
+    return precondition.layer(own, after)
   }
-  let ahead: ReturnType<typeof load> | undefined
-  for (const [at, layer] of factors.layers.entries()) {
-    const { own, after } = await (ahead ?? load(layer))
-    const next = factors.layers[at + 1]
-    ahead = next === undefined ? undefined : load(next)
-    ahead?.catch(() => undefined)
-    await using preconditioned = precondition.layer(own, after)
-    yield { layer, preconditioned }
+  const started = <V>(promise: Promise<V>): Promise<V> => {
+    promise.catch(() => undefined) // is awaited below, or another failed first
+    return promise
+  }
+  let ahead = started(load(factors.layers[0]))
+  let [before, current]: readonly Promise<void>[] = [Promise.resolve(), Promise.resolve()]
+  try {
+    for (const [at, layer] of factors.layers.entries()) {
+      signal.throwIfAborted()
+      const preconditioned = await ahead
+      const next = factors.layers[at + 1]
+      if (next !== undefined) ahead = started(load(next))
+      before = current
+      current = started(work({ layer, preconditioned }))
+      await before
+    }
+    await current
+  } finally {
+    await Promise.allSettled([ahead, before, current]) // nothing goes on behind the caller's back
   }
 }

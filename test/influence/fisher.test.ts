@@ -37,7 +37,7 @@ test('factors with sampled labels approach the exact Fisher at the rate 1/√n, 
     const dampings = []
     for (const layer of model.layers) {
       const O = layer.outputs
-      await using own = precondition.layer(factors.get(layer.name) ?? assert.fail())
+      const own = precondition.layer(factors.get(layer.name) ?? assert.fail())
       const gradient = { tokens: O, delta: Float32Array.from({ length: O * O }, (_, n) => Number(n % (O + 1) === 0)), input: Float32Array.from(reference.tensor(`gradient.query.0.${layer.name}`).data) }
       errors.push(relativeError(parametersOf(layer, (await own.dense([gradient]))[0]), reference.tensor(`exact.preconditioned.query.0.${layer.name}`).data))
       dampings.push(Math.abs(own.damping / exact.dampingOfLayers[layer.name] - 1))
@@ -75,7 +75,7 @@ test('factors with sampled labels approach the exact Fisher at the rate 1/√n, 
     await using precondition = preconditioner(engine, 'ekfac', { kind: 'relative', factor: 0.1 })
     await using score = await engine.compile(scoreProgram(model, tensors, tracked, 'dense', { queries: queries.length, rank: 0 }))
     for (const layer of tracked) {
-      await using own = precondition.layer(factors.get(layer.name) ?? assert.fail())
+      const own = precondition.layer(factors.get(layer.name) ?? assert.fail())
       const dense = await own.dense(queries.map(({ layers }) => layers.get(layer.name) ?? assert.fail()))
       const size = layer.outputs * inputWidth(layer)
       const data = new Float32Array(queries.length * size)

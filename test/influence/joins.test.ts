@@ -24,7 +24,7 @@ test('dense, low-rank of full rank and shared of full width give the same scores
   const float = (shape: readonly number[], data: Float32Array): TensorData => ({ type: 'float32', shape, data })
   for (const [l, layer] of tracked.entries()) {
     const [O, I] = [layer.outputs, inputWidth(layer)]
-    await using own = precondition.layer(await madeFactors(layer, { seed: l, decay: 0.1 }))
+    const own = precondition.layer(await madeFactors(layer, { seed: l, decay: 0.1 }))
     const queries = madeQueries(layer, [5, 9, 2], 100 * l)
     const all = new Float32Array(Q * O * I)
     ;(await own.dense(queries)).forEach((query, q) => all.set(query, q * O * I))

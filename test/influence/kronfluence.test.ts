@@ -29,7 +29,7 @@ const influence = async (name: ReferenceName, track: 'mlp' | 'all', strategy: St
   for (const layer of tracked) {
     const own = factors.get(layer.name)
     if (own === undefined) throw new Error(layer.name)
-    await using preconditioned = precondition.layer(own)
+    const preconditioned = precondition.layer(own)
     const dense = await preconditioned.dense(queries.map(({ layers }) => layers.get(layer.name) ?? assert.fail()))
     const size = layer.outputs * inputWidth(layer)
     const all = new Float32Array(queries.length * size)

@@ -19,7 +19,7 @@ after(() => engine[Symbol.asyncDispose]())
 
 const using = async <R>(factors: LayerFactors, work: (layer: LayerPreconditioner) => Promise<R>, { strategy = 'ekfac', damping = relative }: { strategy?: Strategy; damping?: Damping } = {}): Promise<R> => {
   await using all = preconditioner(engine, strategy, damping)
-  await using layer = all.layer(factors)
+  const layer = all.layer(factors)
   return await work(layer)
 }
 const layer = layerOf(20, 13)
@@ -107,12 +107,12 @@ for (const [strategy, blocks] of [['ekfac', 1], ['ekfac', 2], ['diagonal', 1]] a
     const times = [6 * scale, 1.5 * scale, 0.4 * scale]
     const [H1, H2, H3] = [first, second, third].map((factors) => curvatureOf(factors, rows, columns))
     await using all = preconditioner(engine, strategy, { kind: 'segment', time: times[0] })
-    await using own = all.layer(first, [{ factors: second, time: times[1] }, { factors: third, time: times[2] }])
+    const own = all.layer(first, [{ factors: second, time: times[1] }, { factors: third, time: times[2] }])
     assert.equal(own.damping, 0)
     const dense = await own.dense(few)
     const lowRank = await own.lowRank(few, { rank: 100, seed: 3 })
     const shared = await own.shared(few, { width: 100, seed: 3 })
-    await using last = all.layer(first)
+    const last = all.layer(first)
     const alone = await last.dense(few)
     for (const [q, { tokens, delta, input }] of few.entries()) {
       const G = ops.matmul(plainTensor(delta, [tokens, rows]), plainTensor(input, [tokens, columns]), { transA: true })
