@@ -6,7 +6,7 @@ import type { RunAnalyses } from '../pipeline/analyse.js'
 import { readRun } from '../pipeline/runs.js'
 import { formatCell } from '../report/format.js'
 import type { DataTable, Figure } from '../report/figures.js'
-import { commandFields, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
+import { commandFields, rankedOf, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { tableOf, visible } from './output.js'
 import { givenTo, outputFor, untilInterrupted } from './shell.js'
@@ -35,10 +35,10 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
       const figures = allFigures(analysed.analyses).filter(({ name }) => isAsked(name))
       const findings = isAsked('findings') ? analysed.analyses.findings : []
       if (settings.json)
-        return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, lag: analysed.lag, offsets: analysed.offsets, findings, figures: figures.map(jsonOf) })
+        return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, ranked: rankedOf(analysed.run), lag: analysed.lag, offsets: analysed.offsets, findings, figures: figures.map(jsonOf) })
       const { documents } = analysed.analyses
       await output.write(
-        `run ${analysed.run.run}: ${documents.toLocaleString('en-US')} documents scored${analysed.lag > 0 ? `, ${analysed.lag.toLocaleString('en-US')} not yet: figures move until the run has caught up` : ''}\n\n`,
+        `run ${analysed.run.run}: ${documents.toLocaleString('en-US')} ${rankedOf(analysed.run)} scored${analysed.lag > 0 ? `, ${analysed.lag.toLocaleString('en-US')} documents not yet: figures move until the run has caught up` : ''}\n\n`,
       )
       for (const part of [...figures.map(figureText), ...(findings.length > 0 ? [findingsText(findings)] : [])]) await output.write(`${part}\n`)
     })

@@ -35,7 +35,7 @@ describe('the figures of a run', () => {
   test('analyses prints every figure in words and numbers, and says that the run goes on', async () => {
     const { code, stdout, stderr } = await tributary('analyses --run made')
     assert.equal(code, 0, stderr)
-    assert.match(stdout, /^run made: 220 documents scored, 200 not yet: figures move until the run has caught up\n\n/)
+    assert.match(stdout, /^run made: 220 pieces scored, 200 documents not yet: figures move until the run has caught up\n\n/)
     for (const name of ['correlation', 'overlap', 'magnitude', 'power-law', 'answers', 'labels', 'sources', 'spurious', 'baselines', 'self-checks'])
       for (const kind of ['raw', 'normed']) assert.ok(stdout.includes(`(${name}, by ${kind} influence)\n====`), `${name} ${kind}`)
     assert.equal(stdout.match(/How to read it: /g)?.length, 20)
@@ -73,7 +73,7 @@ describe('the figures of a run', () => {
   test('a report and its data are written once, unless told to overwrite; a run that goes on is said to', async () => {
     const written = await tributary('report --run made --out report.html --data data')
     assert.equal(written.code, 0, written.stderr)
-    assert.match(written.stdout, /^report\.html: 220 documents, 3 queries\ndata: \d+ files\n$/)
+    assert.match(written.stdout, /^report\.html: 220 pieces, 3 queries\ndata: \d+ files\n$/)
     assert.match(written.stderr, /the run goes on: 200 documents are not in yet/)
     const page = readFileSync(join(folder, 'report.html'), 'utf8')
     assert.match(page, /The run goes on: 200 documents are not in yet/)
@@ -106,7 +106,7 @@ describe('the figures of a run', () => {
   test("export writes the form of the paper's demo, and says how much", async () => {
     const { code, stdout, stderr } = await tributary('export --run made --format ruis-demo --out demo -k 5')
     assert.equal(code, 0, stderr)
-    const documents = Number(/^demo: (\d+) documents of 220, 3 queries\n$/.exec(stdout)?.[1])
+    const documents = Number(/^demo: (\d+) pieces of 220, 3 queries\n$/.exec(stdout)?.[1])
     assert.deepEqual(readdirSync(join(folder, 'demo')).sort(), [
       'completions.json', 'influences_cos.npy', 'influences_dot.npy', 'meta.json', 'prompts.json', 'ranks.npy', 'ranks_normed.npy', 'test_ids.json', 'training_ids.json', 'training_sequences.json', 'training_sources.json',
     ])

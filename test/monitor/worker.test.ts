@@ -31,8 +31,8 @@ describe('a worker, watched', () => {
   let home: string
   let log: Log
   let model: string
-  const runWith = (run: string, watch: Monitor, { signal, follow = false }: { signal?: AbortSignal; follow?: boolean } = {}): Promise<WorkResult> => {
-    const flags = { home, model, run, follow, factors: 'f', threads: 1, batchTokens: 128, k: 5, commitEveryMs: 0 }
+  const runWith = (run: string, watch: Monitor, { signal, follow = false, ...more }: { signal?: AbortSignal; follow?: boolean; long?: 'split'; context?: number } = {}): Promise<WorkResult> => {
+    const flags = { home, model, run, follow, factors: 'f', threads: 1, batchTokens: 128, k: 5, commitEveryMs: 0, ...more }
     return score(resolveSettings('score', { flags, env: {} }), pipelineContext(log, { observer: watch.observer, ...(signal === undefined ? {} : { signal }) }))
   }
   before(async () => {
@@ -86,6 +86,16 @@ describe('a worker, watched', () => {
     await runWith('again', again)
     const second = samplesOf((await again.metrics()).text)
     assert.equal(second.get('tributary_query_cache_requests_total{kind="gradients",result="hit",run="again"}'), 3)
+  })
+
+  test('documents in pieces are counted once each, their pieces beside', async () => {
+    const watch = watched('pieces')
+    await runWith('pieces', watch, { long: 'split', context: 8 })
+    const samples = samplesOf((await watch.metrics()).text)
+    const sum = (name: string): number => [...samples].reduce((total, [key, value]) => (key.startsWith(`${name}{`) ? total + value : total), 0)
+    const { length } = await influenceOf(log, 'pieces')
+    assert.ok(length > 60)
+    assert.deepEqual([sum('tributary_documents_total'), sum('tributary_pieces_total')], [60, length])
   })
 
   test('a commit that is refused is counted as what it is', async () => {

@@ -110,7 +110,7 @@ for (const [name, logWith] of [['the embedded log', embedded], ['a cluster in me
       assert.deepEqual([asked.matched, asked.wanted, asked.alreadyWanted, asked.alreadyDone, asked.runs], [3, 3, 0, 0, ['r']])
       assert.deepEqual([(await replay(log)).wanted, (await replay(log)).alreadyWanted], [0, 3])
       assert.equal(await hasCaughtUp(log, runId('r')), false)
-      assert.deepEqual({ ...(await work(log)), tokens: 0 }, { documents: 3, tokens: 0, deadLetters: 0, left: 0 })
+      assert.deepEqual({ ...(await work(log)), tokens: 0 }, { documents: 3, pieces: 3, tokens: 0, deadLetters: 0, reached: 3, left: 0 })
       assert.equal(await hasCaughtUp(log, runId('r')), true)
       assert.deepEqual(await placeless(log), await placeless(undisturbed))
       assert.equal(await stateOf(log, 'other'), other)
@@ -201,7 +201,8 @@ for (const [name, logWith] of [['the embedded log', embedded], ['a cluster in me
       await work(log, { ...split, scorer: scorerWith((document, piece) => document === 'd11' && piece === 1) })
       assert.deepEqual((await lettersOf(log)).map(({ document, piece }) => [document, piece]), [['d11', 1]])
       await replay(log)
-      assert.equal((await work(log, split)).documents, 1)
+      const { documents: again, pieces } = await work(log, split)
+      assert.deepEqual([again, pieces], [0, 1], 'the document was counted at its piece 0')
       assert.deepEqual(await placeless(log), await placeless(undisturbed))
     })
 

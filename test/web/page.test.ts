@@ -30,7 +30,7 @@ const figure = {
   tables: [{ id: 'table', title: 'Shares', rows: Array.from({ length: 20 }, (_, i) => ({ source: `<i>${i}`, share: i / 3, n: i })) }],
 }
 const analyses = {
-  run: 'live', documents: 31, lag: 0, figures: [{ ...figure, name: 'sources', by: 'normed' }, { ...figure, name: 'sources', by: 'raw', title: 'Raw sources' }],
+  run: 'live', documents: 31, ranked: 'documents', lag: 0, figures: [{ ...figure, name: 'sources', by: 'normed' }, { ...figure, name: 'sources', by: 'raw', title: 'Raw sources' }],
   findings: [{ number: 1, kind: 'normed', hypothesis: 'Procedures correlate.', verdict: 'not seen', rule: 'p < 0.05', numbers: ['r = 0.1'], paper: ['r = 0.9'] }],
 }
 
