@@ -148,6 +148,8 @@ export const deadLetters = z.object({
     run: z.string().nullable(), stage: z.string(), cause: z.string(), topic: z.string().nullable(), partition: count.nullable(), offset: count.nullable(),
     shard: z.string().nullable(), index: count.nullable(), document: z.string().nullable(), timestampMs: z.number(),
     original: z.string().describe('the beginning of its bytes, as text'), originalBytes: count,
+    retry: z.object({ state: z.enum(['never', 'wanted', 'done', 'failed']), attempt: count, cause: z.string().nullable().describe('why it failed again') })
+      .describe('whether it was to be tried again, and what came of it'),
   })),
 })
 
