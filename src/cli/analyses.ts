@@ -9,7 +9,7 @@ import type { DataTable, Figure } from '../report/figures.js'
 import { commandFields, rankedOf, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { tableOf, visible } from './output.js'
-import { givenTo, outputFor, untilInterrupted } from './shell.js'
+import { givenTo, outputFor, progressFor, untilInterrupted, whileWatched } from './shell.js'
 
 /** Documents of every query that are looked at when spurious ones are asked for by name. */
 const spuriousRows = 10
@@ -28,7 +28,7 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
       const { openLogForReading } = await import('../pipeline/home.js')
       await using log = await openLogForReading(settings)
       // Who asks for them by name wants them computed.
-      const analysed = await analysisOf(log, settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings)
+      const analysed = await analysisOf(log, settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings, 'analyses')
       if (analysed === undefined) return
       const { allFigures } = await import('../report/figures.js')
       const isAsked = (name: FigureName): boolean => settings.which.length === 0 || settings.which.includes(name)
@@ -43,15 +43,22 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
       for (const part of [...figures.map(figureText), ...(findings.length > 0 ? [findingsText(findings)] : [])]) await output.write(`${part}\n`)
     })
 
-/** The analyses of a run with progress and an orderly end; undefined if it was interrupted. */
-export const analysisOf = async (log: Log, settings: AnalysisSettings): Promise<RunAnalyses | undefined> => {
+/**
+ * The analyses of a run with progress and an orderly end; undefined if it was interrupted.
+ * @param pipeline what the work is called in logs and metrics
+ */
+export const analysisOf = async (log: Log, settings: AnalysisSettings, pipeline: 'analyses' | 'report'): Promise<RunAnalyses | undefined> => {
   const { analyseRun } = await import('../pipeline/analyse.js')
+  const { watching } = await import('./watching.js')
   const run = await readRun(log, settings.run)
   const { home, depth, labelField, selfCheck, spurious, threads } = settings
-  return await untilInterrupted(settings, async (parts) => {
+  await using watch = await watching(settings, { pipeline, run: run.run }, progressFor(settings))
+  const { observer } = watch
+  return await whileWatched(watch, log, () => untilInterrupted(settings, async (parts) => {
+    if (selfCheck) observer.quiet('prepare')
     const ownScores = selfCheck ? await (await import('../pipeline/own-texts.js')).scoreOwnTexts(run, { home, threads, ...parts }) : undefined
-    return await analyseRun(log, run, { home, depth, labelField, ownScores, spurious, threads, ...parts })
-  })
+    return await analyseRun(log, run, { home, depth, labelField, ownScores, spurious, threads, observer, ...parts })
+  }, watch.progress))
 }
 
 const jsonOf = ({ name, kind, text, remarks, tables }: Figure): unknown => ({

@@ -26,7 +26,7 @@ The file needs no network and no script, and prints well. While the run goes on 
       const { checkTarget } = await import('../pipeline/outputs/files.js')
       await using log = await openLogForReading(settings)
       await checkTarget(settings.out, settings) // before a work of minutes, not after it
-      const analysed = await analysisOf(log, settings)
+      const analysed = await analysisOf(log, settings, 'report')
       if (analysed === undefined) return
       const written = await writeReport(log, analysed, settings)
       if (settings.json) return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, ranked: rankedOf(analysed.run), lag: analysed.lag, ...written, findings: analysed.analyses.findings })

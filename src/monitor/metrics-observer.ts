@@ -6,7 +6,7 @@ import type { Metrics } from './metrics.js'
 
 /** Whose work is counted: labels of every metric. */
 export interface Work {
-  /** `ingest`, `fit`, `score`. */
+  /** `ingest`, `fit`, `score`, `sum`, `analyses`, `report`. */
   readonly pipeline: string
   /** The run; of a fit its factor set; empty for an ingest. */
   readonly run: string

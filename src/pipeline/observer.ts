@@ -14,6 +14,7 @@ export type ObservedStage =
   | 'tokenize' | 'compute' | 'insert' | 'commit' | 'restore' // scoring
   | 'prepare' | 'compile' | 'rescore' // before and after
   | 'decompose' | 'save' // fitting
+  | 'explain' // analyses: a document of a table
 
 /** A batch as the engine gets it. */
 export interface ObservedBatch {

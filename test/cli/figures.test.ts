@@ -1,9 +1,15 @@
 /** @file `analyses`, `report` and `export` as processes: what they print and write, and what they say where it is not to be had. One by one: they share a home. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { analysisOf } from '../../src/cli/analyses.js'
+import type { Log } from '../../src/log/index.js'
 import { openLog } from '../../src/pipeline/home.js'
+import { resolveSettings } from '../../src/settings/index.js'
+import { withPart } from '../log/with-part.js'
 import { makeRun } from '../pipeline/made-run.js'
 import { temporaryFolder, tributaryIn, type Ended } from './tributary.js'
 
@@ -20,6 +26,15 @@ const refused = ({ code, stdout, stderr }: Ended, expected: number, message: Reg
   assert.deepEqual([code, stdout], [expected, ''], stderr)
   assert.match(stderr, message)
   assert.doesNotMatch(stderr, /\n {4}at |This is a bug/)
+}
+
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 describe('the figures of a run', () => {
@@ -55,6 +70,43 @@ describe('the figures of a run', () => {
     assert.deepEqual(some.figures.map(({ name, by }) => `${name} ${by}`), ['sources raw', 'sources normed'])
     assert.deepEqual(some.findings, all.findings)
     assert.deepEqual(some.figures[0], all.figures.find(({ name, by }) => name === 'sources' && by === 'raw'))
+  })
+
+  test('both say for machines what they are at, and where their metrics are', async () => {
+    for (const [pipeline, line] of [['analyses', 'analyses --run made'], ['report', 'report --run made --out watched.html']] as const) {
+      const { code, stderr } = await tributary(`${line} --json --listen 0 --log-format json --log-level debug`)
+      assert.equal(code, 0, stderr)
+      const lines = stderr.trimEnd().split('\n').map((text) => JSON.parse(text) as { pipeline: string; run: string; msg: string })
+      assert.ok(lines.every((told) => told.pipeline === pipeline && told.run === 'made'))
+      assert.match(lines[0].msg, /^metrics and health: http:\/\/127\.0\.0\.1:\d+\/metrics/)
+      assert.ok(['ready', 'progress'].every((wanted) => lines.some(({ msg }) => msg === wanted)), stderr)
+    }
+  })
+
+  test('whoever scrapes the analyses while they go on finds them healthy, and how many documents are in', async () => {
+    const own = { home: join(temporaryFolder(), '.tributary') }
+    await using log = await openLog(own, { partitions: 2 })
+    await makeRun(log, 'made', { documents: 200, queries: 1 })
+    const port = await freePort()
+    const scraped: { readonly status: number; readonly text: string }[] = []
+    /** When the second partition is read the first is in. */
+    const read: Log['read'] = async (topic, partition, ...more) => {
+      if (topic === 'influence' && partition === 1 && scraped.length === 0)
+        for (const path of ['healthz', 'readyz', 'metrics']) {
+          const answer = await fetch(`http://127.0.0.1:${port}/${path}`)
+          scraped.push({ status: answer.status, text: await answer.text() })
+        }
+      return log.read(topic, partition, ...more)
+    }
+    const settings = resolveSettings('analyses', { flags: { ...own, run: 'made', listen: String(port), quiet: true }, env: {} })
+    const analysed = await analysisOf(withPart(log, { read }), settings, 'analyses')
+    assert.equal(analysed?.analyses.documents, 220)
+    assert.deepEqual(scraped.map(({ status }) => status), [200, 200, 200])
+    const counted = (name: string): number => Number(new RegExp(`^tributary_${name}\\{.*pipeline="analyses".*partition="0".*\\} (\\d+)$`, 'm').exec(scraped[2].text)?.[1])
+    const [{ ends }] = (await log.describe()).filter(({ topic }) => topic === 'documents')
+    assert.equal(counted('documents_total'), ends[0])
+    assert.ok(counted('pieces_total') > ends[0])
+    await assert.rejects(fetch(`http://127.0.0.1:${port}/healthz`), 'it is over with the work')
   })
 
   test('a state in the home that is damaged is made anew, to the same figures', async () => {

@@ -16,6 +16,7 @@ import { scorePartitions, type PassResult } from '../../src/pipeline/score-parti
 import { sum } from '../../src/pipeline/sum.js'
 import { resolveSettings } from '../../src/settings/index.js'
 import { FakeCluster } from '../log/kafka/fake.js'
+import { withPart } from '../log/with-part.js'
 import { append, deadLettersOf, documentOf, homeWith, influenceOf, readAll, stateOf } from './drive.js'
 import { runQuery, runRecord } from './made-run.js'
 
@@ -151,18 +152,11 @@ for (const [name, logWith] of [['the embedded log', embedded], ['a cluster in me
       const last = new Map((await readAll(log, 'retries')).map(({ partition, offset }) => [partition, offset]))
       assert.ok(last.size > 0)
       const firstRead = new Map<number, number>()
-      const watched = new Proxy(log, {
-        get: (target, name) => {
-          if (name === 'read')
-            return ((topic, partition, offset, bounds) => {
-              if (topic === 'retries' && !firstRead.has(partition)) firstRead.set(partition, offset)
-              return target.read(topic, partition, offset, bounds)
-            }) satisfies Log['read']
-          const value: unknown = Reflect.get(target, name)
-          return typeof value === 'function' ? (value.bind(target) as unknown) : value
-        },
-      })
-      assert.equal((await work(watched)).documents, 2)
+      const read: Log['read'] = (topic, partition, offset, bounds) => {
+        if (topic === 'retries' && !firstRead.has(partition)) firstRead.set(partition, offset)
+        return log.read(topic, partition, offset, bounds)
+      }
+      assert.equal((await work(withPart(log, { read }))).documents, 2)
       assert.ok(firstRead.size > 0)
       for (const [partition, offset] of firstRead) assert.equal(offset, (last.get(partition) ?? -1) + 1, `partition ${partition}`)
     })
