@@ -9,7 +9,9 @@ const byPartition = `${own}, partition=~"$partition"`
 /** [title, unit, what it shows, [query, legend]...]; a row begins with a string alone. */
 const panels = [
   'Progress',
-  ['Documents per second', 'cps', 'Documents (pieces) that came to a result.', [`sum by (pipeline, run) (rate(tributary_documents_total{${byPartition}}[$__rate_interval]))`, '{{pipeline}} {{run}}']],
+  ['Documents per second', 'cps', 'Documents that came to a result, each once; and their pieces, where long ones are split.',
+    [`sum by (pipeline, run) (rate(tributary_documents_total{${byPartition}}[$__rate_interval]))`, '{{pipeline}} {{run}}'],
+    [`sum by (pipeline, run) (rate(tributary_pieces_total{${byPartition}}[$__rate_interval]))`, '{{pipeline}} {{run}} pieces']],
   ['Tokens per second', 'cps', 'Without padding.', [`sum by (pipeline, run) (rate(tributary_tokens_total{${byPartition}}[$__rate_interval]))`, '{{pipeline}} {{run}}']],
   ['Lag', 'short', 'Records from the committed position to the end of the partition.', [`tributary_consumer_lag_records{${byPartition}}`, '{{run}} {{partition}}']],
   ['Since the last progress', 's', 'Longer than a batch takes: look at the alert of stalled workers.', [`time() - tributary_last_progress_timestamp_seconds{${own}}`, '{{run}} {{instance}}']],

@@ -6,10 +6,10 @@ import type { RunAnalyses } from '../pipeline/analyse.js'
 import { readRun } from '../pipeline/runs.js'
 import { formatCell } from '../report/format.js'
 import type { DataTable, Figure } from '../report/figures.js'
-import { commandFields, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
+import { commandFields, rankedOf, resolveSettings, type AnalysisSettings, type FigureName } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { tableOf, visible } from './output.js'
-import { givenTo, outputFor, untilInterrupted } from './shell.js'
+import { givenTo, outputFor, progressFor, untilInterrupted, whileWatched } from './shell.js'
 
 /** Documents of every query that are looked at when spurious ones are asked for by name. */
 const spuriousRows = 10
@@ -28,30 +28,37 @@ with the words that explain it and what Ruis et al. 2024 found beside. docs/anal
       const { openLogForReading } = await import('../pipeline/home.js')
       await using log = await openLogForReading(settings)
       // Who asks for them by name wants them computed.
-      const analysed = await analysisOf(log, settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings)
+      const analysed = await analysisOf(log, settings.spurious === 0 && settings.which.includes('spurious') ? { ...settings, spurious: spuriousRows } : settings, 'analyses')
       if (analysed === undefined) return
       const { allFigures } = await import('../report/figures.js')
       const isAsked = (name: FigureName): boolean => settings.which.length === 0 || settings.which.includes(name)
       const figures = allFigures(analysed.analyses).filter(({ name }) => isAsked(name))
       const findings = isAsked('findings') ? analysed.analyses.findings : []
       if (settings.json)
-        return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, lag: analysed.lag, offsets: analysed.offsets, findings, figures: figures.map(jsonOf) })
+        return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, ranked: rankedOf(analysed.run), lag: analysed.lag, offsets: analysed.offsets, findings, figures: figures.map(jsonOf) })
       const { documents } = analysed.analyses
       await output.write(
-        `run ${analysed.run.run}: ${documents.toLocaleString('en-US')} documents scored${analysed.lag > 0 ? `, ${analysed.lag.toLocaleString('en-US')} not yet: figures move until the run has caught up` : ''}\n\n`,
+        `run ${analysed.run.run}: ${documents.toLocaleString('en-US')} ${rankedOf(analysed.run)} scored${analysed.lag > 0 ? `, ${analysed.lag.toLocaleString('en-US')} documents not yet: figures move until the run has caught up` : ''}\n\n`,
       )
       for (const part of [...figures.map(figureText), ...(findings.length > 0 ? [findingsText(findings)] : [])]) await output.write(`${part}\n`)
     })
 
-/** The analyses of a run with progress and an orderly end; undefined if it was interrupted. */
-export const analysisOf = async (log: Log, settings: AnalysisSettings): Promise<RunAnalyses | undefined> => {
+/**
+ * The analyses of a run with progress and an orderly end; undefined if it was interrupted.
+ * @param pipeline what the work is called in logs and metrics
+ */
+export const analysisOf = async (log: Log, settings: AnalysisSettings, pipeline: 'analyses' | 'report'): Promise<RunAnalyses | undefined> => {
   const { analyseRun } = await import('../pipeline/analyse.js')
+  const { watching } = await import('./watching.js')
   const run = await readRun(log, settings.run)
   const { home, depth, labelField, selfCheck, spurious, threads } = settings
-  return await untilInterrupted(settings, async (parts) => {
+  await using watch = await watching(settings, { pipeline, run: run.run }, progressFor(settings))
+  const { observer } = watch
+  return await whileWatched(watch, log, () => untilInterrupted(settings, async (parts) => {
+    if (selfCheck) observer.quiet('prepare')
     const ownScores = selfCheck ? await (await import('../pipeline/own-texts.js')).scoreOwnTexts(run, { home, threads, ...parts }) : undefined
-    return await analyseRun(log, run, { home, depth, labelField, ownScores, spurious, threads, ...parts })
-  })
+    return await analyseRun(log, run, { home, depth, labelField, ownScores, spurious, threads, observer, ...parts })
+  }, watch.progress))
 }
 
 const jsonOf = ({ name, kind, text, remarks, tables }: Figure): unknown => ({

@@ -18,10 +18,11 @@ const moversText = ({ query, movers }: QueryDiff, [a, b]: RunDiff['runs']): stri
   )
 
 const textOf = (diff: RunDiff, which: string): string => {
-  const { runs, scored, settings, queries, notCompared } = diff
+  const { runs, scored, ranked, settings, queries, notCompared } = diff
   const depths = [...new Set(queries.flatMap(({ overlap }) => overlap.map(({ k }) => k)))].sort((a, b) => a - b).slice(0, 8)
+  const counted = (at: 0 | 1): string => `${scored[at].toLocaleString('en-US')}${ranked[at] === 'pieces' ? ' pieces' : ''} scored`
   const parts = [
-    `${runs[0]} (${scored[0].toLocaleString('en-US')} scored) and ${runs[1]} (${scored[1].toLocaleString('en-US')} scored), ${which}\n`,
+    `${runs[0]} (${counted(0)}) and ${runs[1]} (${counted(1)}), ${which}\n`,
     settings.length === 0 ? 'told the same\n' : tableOf(['SETTING', ...runs], settings.map(({ name, values }) => [name, shown(values[0]), shown(values[1])])),
     tableOf(
       ['QUERY', ...depths.map((k) => `SAME OF ${k}`), 'SPEARMAN', 'KENDALL', 'RANKED', 'ONLY IN ONE'],

@@ -1,7 +1,7 @@
 /** @file `tributary export --run NAME --format ruis-demo --out DIR` */
 import { Command } from 'commander'
 import { readRun } from '../pipeline/runs.js'
-import { commandFields, resolveSettings } from '../settings/index.js'
+import { commandFields, rankedOf, resolveSettings } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { givenTo, outputFor, untilInterrupted } from './shell.js'
 
@@ -22,5 +22,5 @@ export const exportCommand = (): Command =>
       const result = await untilInterrupted(settings, (parts) => writeRuisDemo(log, run, { out, force, rows, ...parts }))
       if (result === undefined) return
       if (settings.json) return await output.json({ run: run.run, format, out, ...result })
-      await output.write(`${out}: ${result.documents.toLocaleString('en-US')} documents of ${result.scored.toLocaleString('en-US')}, ${result.queries} queries\n`)
+      await output.write(`${out}: ${result.documents.toLocaleString('en-US')} ${rankedOf(run)} of ${result.scored.toLocaleString('en-US')}, ${result.queries} queries\n`)
     })

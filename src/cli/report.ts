@@ -9,7 +9,7 @@ import type { RunAnalyses } from '../pipeline/analyse.js'
 import type { Progress } from '../pipeline/context.js'
 import type { TopKTable } from '../pipeline/top-k.js'
 import type { QueryLists } from '../report/index.js'
-import { commandFields, resolveSettings, type ReportSettings } from '../settings/index.js'
+import { commandFields, rankedOf, resolveSettings, type ReportSettings } from '../settings/index.js'
 import { analysisOf } from './analyses.js'
 import { addOptions } from './options.js'
 import { givenTo, outputFor } from './shell.js'
@@ -26,11 +26,11 @@ The file needs no network and no script, and prints well. While the run goes on 
       const { checkTarget } = await import('../pipeline/outputs/files.js')
       await using log = await openLogForReading(settings)
       await checkTarget(settings.out, settings) // before a work of minutes, not after it
-      const analysed = await analysisOf(log, settings)
+      const analysed = await analysisOf(log, settings, 'report')
       if (analysed === undefined) return
       const written = await writeReport(log, analysed, settings)
-      if (settings.json) return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, lag: analysed.lag, ...written, findings: analysed.analyses.findings })
-      await output.write(`${written.out}: ${analysed.analyses.documents.toLocaleString('en-US')} documents, ${analysed.run.queries.length} queries\n`)
+      if (settings.json) return output.json({ run: analysed.run.run, documents: analysed.analyses.documents, ranked: rankedOf(analysed.run), lag: analysed.lag, ...written, findings: analysed.analyses.findings })
+      await output.write(`${written.out}: ${analysed.analyses.documents.toLocaleString('en-US')} ${rankedOf(analysed.run)}, ${analysed.run.queries.length} queries\n`)
       if (written.data !== null) await output.write(`${written.data}: ${written.files.length} files\n`)
       if (analysed.lag > 0) output.note(`the run goes on: ${analysed.lag.toLocaleString('en-US')} documents are not in yet`)
     })

@@ -4,6 +4,7 @@ import { readRun } from '../pipeline/runs.js'
 import { commandFields, resolveSettings, UsageError } from '../settings/index.js'
 import { addOptions } from './options.js'
 import { givenTo, outputFor, untilInterrupted } from './shell.js'
+import { countsOf } from './work.js'
 
 export const scoresCommand = (): Command =>
   addOptions(new Command('scores').description('write every score of a run, of every query with every document'), commandFields.scores)
@@ -27,5 +28,5 @@ What is written is there whole or not at all.`)
       const result = await untilInterrupted(settings, (parts) => writeScores(log, run, { format, out, force, ...parts, write: (text) => output.write(text) }))
       if (result === undefined || out === '-') return
       if (settings.json) return await output.json({ run: run.run, format, out, queries: run.queries.length, ...result })
-      await output.write(`${out}: ${result.documents.toLocaleString('en-US')} documents, ${run.queries.length} queries\n`)
+      await output.write(`${out}: ${countsOf(result)}, ${run.queries.length} queries\n`)
     })

@@ -7,6 +7,7 @@ import type { GlobalSettings, WatchedSettings } from '../settings/index.js'
 import { flagsOf } from './options.js'
 import { processOutput, type Output } from './output.js'
 import { terminalProgress } from './progress.js'
+import type { Watching } from './watching.js'
 
 /** Exit codes. 0 also where documents went to dead-letters: their count is printed. */
 export const exitCodes = { done: 0, failed: 1, usage: 2, bug: 70, interrupted: 130 } as const
@@ -63,9 +64,8 @@ export const interruptible = (onFirst: (line: string) => void): Interruption => 
  * the signal's, and it resolves to undefined.
  */
 export const untilInterrupted = async <Result>(
-  settings: GlobalSettings, work: (parts: Pick<PipelineContext, 'progress' | 'signal'>) => Promise<Result>,
+  settings: GlobalSettings, work: (parts: Pick<PipelineContext, 'progress' | 'signal'>) => Promise<Result>, progress: Progress = progressFor(settings),
 ): Promise<Result | undefined> => {
-  const progress = progressFor(settings)
   using interruption = interruptible((line) => progress.log(line))
   try {
     return await work({ progress, signal: interruption.signal })
@@ -100,15 +100,23 @@ export const runLong = async <Result extends { readonly finished: boolean }>(
   const { progress, observer } = watch
   using interruption = interruptible((line) => progress.log(line))
   await using log = await open()
+  try {
+    const result = await whileWatched(watch, log, () => work({ log, progress, signal: interruption.signal, now: () => Date.now(), observer }))
+    return { result, exitCode: result.finished ? exitCodes.done : (interruption.exitCode ?? exitCodes.failed) }
+  } finally {
+    progress.stop()
+  }
+}
+
+/** A work over a log that is open: whoever watches is told of the log, and how the work ends. */
+export const whileWatched = async <Result>(watch: Watching, log: PipelineContext['log'], work: () => Promise<Result>): Promise<Result> => {
   await watch.opened(log)
   try {
-    const result = await work({ log, progress, signal: interruption.signal, now: () => Date.now(), observer })
+    const result = await work()
     await watch.ended()
-    return { result, exitCode: result.finished ? exitCodes.done : (interruption.exitCode ?? exitCodes.failed) }
+    return result
   } catch (error) {
     await watch.ended(error)
     throw error
-  } finally {
-    progress.stop()
   }
 }

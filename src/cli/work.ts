@@ -6,6 +6,10 @@ import { formatSeconds } from './progress.js'
 
 const count = (n: number, one: string): string => `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`
 
+/** "40 documents", and their pieces where some were split: "40 documents, 44 pieces". */
+export const countsOf = ({ documents, pieces }: Pick<WorkResult, 'documents' | 'pieces'>): string =>
+  [count(documents, 'document'), ...(pieces === documents ? [] : [count(pieces, 'piece')])].join(', ')
+
 /** Prints a result: sentences, or the result itself as JSON. */
 export const printWork = async (
   output: Output,
@@ -16,8 +20,8 @@ export const printWork = async (
   if (json) return output.json(result)
   const lines = [
     ...result.notes,
-    `${what}: ${count(result.documents, 'document')} and ${count(result.tokens, 'token')} in ${formatSeconds(result.seconds)}`,
-    ...(result.deadLetters > 0 ? [`${count(result.deadLetters, 'document')} went to dead-letters, see tributary dead-letters list`] : []),
+    `${what}: ${countsOf(result)} and ${count(result.tokens, 'token')} in ${formatSeconds(result.seconds)}`,
+    ...(result.deadLetters > 0 ? [`${count(result.deadLetters, 'dead letter')}, see tributary dead-letters list`] : []),
     ...(result.finished
       ? next === undefined ? [] : [`next: ${next}`]
       : [`stopped with ${count(result.documentsLeft, 'document')} left; the same "${again}" goes on from there`]),

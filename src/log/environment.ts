@@ -99,12 +99,42 @@ const openFirst = (path: string, readonly: boolean): Shared => {
     // A reader too opens for writing where it may: then it shares the environment of a writer in this process.
     readOnly,
   })
+  printNoFailures(root)
   try {
     return { root, tables: openTables(root, path, !readonly), uses: 0 }
   } catch (error) {
     void root.close()
     throw error
   }
+}
+
+/** What lmdb-js calls to have its writer begin; undeclared in its types. `done` is called on this thread. */
+interface NativeWriter {
+  readonly startWriting?: (address: number, done: (status: number) => unknown) => unknown
+}
+/** What a writer is done with: committed, or more to do. Anything else is a failure. */
+const writerStatuses: ReadonlySet<number> = new Set([0, 1, 2])
+
+/**
+ * lmdb-js prints why a commit failed, with a stack, and then rejects with it. It is told once, by whoever asked for the commit:
+ * `console.error` is silent for the one synchronous call in which lmdb-js learns of a failure.
+ */
+const printNoFailures = (root: RootDatabase): void => {
+  const { env } = root as { readonly env?: NativeWriter }
+  const startWriting = env?.startWriting?.bind(env)
+  if (env === undefined || startWriting === undefined) return // another version of lmdb-js: then it prints
+  const quietly: typeof startWriting = (address, done) =>
+    startWriting(address, (status) => {
+      if (writerStatuses.has(status)) return done(status)
+      const print = console.error
+      console.error = () => {}
+      try {
+        return done(status)
+      } finally {
+        console.error = print
+      }
+    })
+  Object.defineProperty(env, 'startWriting', { value: quietly }) // what it inherits is read-only
 }
 
 /** Whether the files can be opened for writing. Throws if they cannot and that is not enough. */

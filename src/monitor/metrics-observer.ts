@@ -6,7 +6,7 @@ import type { Metrics } from './metrics.js'
 
 /** Whose work is counted: labels of every metric. */
 export interface Work {
-  /** `ingest`, `fit`, `score`. */
+  /** `ingest`, `fit`, `score`, `sum`, `analyses`, `report`. */
   readonly pipeline: string
   /** The run; of a fit its factor set; empty for an ingest. */
   readonly run: string
@@ -47,9 +47,10 @@ export const metricsObserver = (
         metrics.padding.inc(work, padded - tokens)
       }
     },
-    documents: ({ partition, documents, tokens }) => {
+    documents: ({ partition, documents, pieces = documents, tokens }) => {
       const labels = { ...work, partition: partitionOf(partition) }
       metrics.documents.inc(labels, documents)
+      metrics.pieces.inc(labels, pieces)
       metrics.tokens.inc(labels, tokens)
     },
     duplicates: (count) => metrics.duplicates.inc(work, count),
@@ -75,7 +76,7 @@ export const metricsObserver = (
       metrics.assignments.inc({ run, change: 'lost' }, 0)
       // From zero on, so that a rate sees the first of each.
       for (const result of ['committed', 'fenced', 'failed']) metrics.commits.inc({ run, partition: String(partition), result }, 0)
-      for (const counter of [metrics.documents, metrics.tokens]) counter.inc({ ...work, partition: String(partition) }, 0)
+      for (const counter of [metrics.documents, metrics.pieces, metrics.tokens]) counter.inc({ ...work, partition: String(partition) }, 0)
     },
     lost: (partition) => {
       metrics.assigned.set({ run }, --owned)

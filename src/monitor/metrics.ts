@@ -25,10 +25,11 @@ export const makeMetrics = (registry: Registry) => {
   const work = ['pipeline', 'run'] as const
   collectDefaultMetrics({ register: registry })
   return {
-    documents: counter('documents_total', 'Documents (pieces, where long ones are split) that came to a result.', [...work, 'partition']),
+    documents: counter('documents_total', 'Documents that came to a result, each once.', [...work, 'partition']),
+    pieces: counter('pieces_total', 'Their pieces: as many as documents, unless long ones are split.', [...work, 'partition']),
     tokens: counter('tokens_total', 'Tokens of these documents, padding left out.', [...work, 'partition']),
     duplicates: counter('duplicates_total', 'Documents that were ingested again and added nothing.', work),
-    deadLetters: counter('dead_letters_total', 'Documents that could not be processed, by stage and class of cause.', [...work, 'stage', 'cause']),
+    deadLetters: counter('dead_letters_total', 'Documents (or pieces) that could not be processed, by stage and class of cause.', [...work, 'stage', 'cause']),
     batchSequences: histogram('batch_sequences', 'Sequences of a batch.', work, powersOfTwo(0, 10)),
     batchTokens: histogram('batch_tokens', 'Tokens of a batch, padding left out.', work, powersOfTwo(4, 16)),
     padding: counter('padding_tokens_total', 'Tokens of padding that were computed beside those of documents.', work),

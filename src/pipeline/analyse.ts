@@ -17,7 +17,9 @@ import type { RunRecord } from '../settings/index.js'
 import { analysisCache, type AnalysisCache } from './analysis-cache.js'
 import { silentProgress, type Progress } from './context.js'
 import { documentsAt, fieldOf, namesIn } from './documents-at.js'
+import { silentObserver, type Observer } from './observer.js'
 import { Interrupted } from './outputs/index.js'
+import { documentsIn } from './tally.js'
 
 export interface AnalyseOptions {
   /** The home whose cache is used; null: none. */
@@ -36,6 +38,7 @@ export interface AnalyseOptions {
   readonly threads?: number | null
   readonly progress?: Progress
   readonly signal?: AbortSignal
+  readonly observer?: Observer
 }
 
 /** Records of one partition of `influence` that are in: `[from, end)`, those of other runs counted in. */
@@ -69,7 +72,7 @@ const SAVE_EVERY = 50_000
  * @throws UserError for a record that cannot be read; Interrupted when the signal is aborted (what was read is kept)
  */
 export const analyseRun = async (log: Log, run: RunRecord, options: AnalyseOptions): Promise<RunAnalyses> => {
-  const { progress = silentProgress, signal = new AbortController().signal, labelField = labelFieldDefault } = options
+  const { progress = silentProgress, signal = new AbortController().signal, labelField = labelFieldDefault, observer = silentObserver } = options
   const queries = await analysedQueries(log, run, labelField)
   const stateOptions: StateOptions = { queries, depth: options.depth ?? depthDefault }
   const cache = options.home === null ? undefined : analysisCache(join(options.home, 'analyses', run.run), cacheIdentity(run, labelField))
@@ -78,13 +81,14 @@ export const analyseRun = async (log: Log, run: RunRecord, options: AnalyseOptio
   const total = new AnalysisState(stateOptions)
   const offsets: AnalysedOffsets[] = []
   let recordsRead = 0
+  observer.ready()
   progress.start(ends.reduce((sum, end, at) => sum + end - (info?.starts[at] ?? 0), 0), 'records')
   try {
     let before = 0
     for (const [partition, end] of ends.entries()) {
       const start = info?.starts[partition] ?? 0
       const done = await readPartition(log, run, {
-        partition, start, end, stateOptions, cache, labelField, signal, onRead: (read, isNew) => {
+        partition, start, end, stateOptions, cache, labelField, signal, observer, onRead: (read, isNew) => {
           recordsRead += isNew
           progress.update(before + read)
         },
@@ -95,6 +99,7 @@ export const analyseRun = async (log: Log, run: RunRecord, options: AnalyseOptio
     }
     const texts = new TopTexts(total, answerRows)
     progress.start(texts.wanted.length, 'texts')
+    observer.quiet('read')
     let seen = 0
     for await (const { place, value } of documentsAt(log, texts.wanted)) {
       if (signal.aborted) throw new Interrupted('interrupted; what was read is kept')
@@ -109,10 +114,10 @@ export const analyseRun = async (log: Log, run: RunRecord, options: AnalyseOptio
 }
 
 /** Explaining brings the engine: loaded only where it is asked for. */
-const judgedOf = async (log: Log, run: RunRecord, state: AnalysisState, { home, spurious = 0, threads = null, progress, signal }: AnalyseOptions): Promise<ReadonlyMap<string, JudgedPair>> => {
+const judgedOf = async (log: Log, run: RunRecord, state: AnalysisState, { home, spurious = 0, threads = null, progress, signal, observer }: AnalyseOptions): Promise<ReadonlyMap<string, JudgedPair>> => {
   if (home === null) return new Map()
   const { judge, judgedBefore } = await import('./concentrations.js')
-  return spurious === 0 ? judgedBefore(home, run) : await judge(log, run, pairsToJudge(state, spurious), { home, threads, progress, signal })
+  return spurious === 0 ? judgedBefore(home, run) : await judge(log, run, pairsToJudge(state, spurious), { home, threads, progress, signal, observer })
 }
 
 interface PartitionPart {
@@ -123,11 +128,12 @@ interface PartitionPart {
   readonly cache: AnalysisCache | undefined
   readonly labelField: string
   readonly signal: AbortSignal
+  readonly observer: Observer
   readonly onRead: (read: number, isNew: number) => void
 }
 
 const readPartition = async (
-  log: Log, run: RunRecord, { partition, start, end, stateOptions, cache, labelField, signal, onRead }: PartitionPart,
+  log: Log, run: RunRecord, { partition, start, end, stateOptions, cache, labelField, signal, observer, onRead }: PartitionPart,
 ): Promise<{ readonly state: AnalysisState; readonly from: number; readonly end: number }> => {
   const cached = cache?.load(partition, stateOptions)
   // A cache that is ahead of the topic is of another log.
@@ -145,9 +151,16 @@ const readPartition = async (
       save()
       throw new Interrupted('interrupted; what was read is kept')
     }
+    const wasRead = observer.time('read')
     const records = (await log.read('influence', partition, at, BOUNDS)).filter(({ offset }) => offset < end)
     if (records.length === 0) break
-    state.insert(await withTexts(log, records.flatMap((record) => scoredOf(record, run)), labelField))
+    const values = records.flatMap((record) => scoredOf(record, run))
+    const documents = await withTexts(log, values, labelField)
+    wasRead()
+    const inserted = observer.time('insert')
+    state.insert(documents)
+    inserted()
+    observer.documents({ partition, documents: documentsIn(values), pieces: values.length, tokens: values.reduce((sum, { tokens }) => sum + tokens, 0) })
     const next = records[records.length - 1].offset + 1
     onRead(next - start, next - at)
     at = next

@@ -14,6 +14,7 @@ import type { Log } from '../log/index.js'
 import type { RunRecord } from '../settings/index.js'
 import { silentProgress, type Progress } from './context.js'
 import { openExplainer, type Explanation } from './explain.js'
+import { silentObserver, type Observer } from './observer.js'
 import { Interrupted } from './outputs/index.js'
 
 export type Judged = ReadonlyMap<string, JudgedPair>
@@ -61,6 +62,7 @@ export interface JudgeOptions {
   readonly threads: number | null
   readonly progress?: Progress
   readonly signal?: AbortSignal
+  readonly observer?: Observer
 }
 
 /**
@@ -70,22 +72,25 @@ export interface JudgeOptions {
  */
 export const judge = async (
   log: Log, run: RunRecord, pairs: readonly Pick<JudgedPair, 'query' | 'place' | 'piece'>[],
-  { home, threads, progress = silentProgress, signal = new AbortController().signal }: JudgeOptions,
+  { home, threads, progress = silentProgress, signal = new AbortController().signal, observer = silentObserver }: JudgeOptions,
 ): Promise<Judged> => {
   const judged = judgedBefore(home, run)
   const missing = pairs.filter((pair) => !judged.has(pairKey(pair)))
   if (missing.length === 0) return judged
+  observer.quiet('compile')
   await using explainer = await openExplainer(log, run, { home, threads, model: null, queryModel: null }, { signal })
   progress.start(missing.length, 'documents of the tables')
   try {
     for (const [at, pair] of missing.entries()) {
       if (signal.aborted) throw new Interrupted('interrupted; what was judged is kept')
       const { query, place, piece } = pair
+      const explained = observer.time('explain')
       try {
         judged.set(pairKey(pair), judgedPair(pair, await explainer.explain({ query, piece, partition: partitionOfPlace(place), offset: offsetOfPlace(place) })))
       } catch (error) {
         if (!(error instanceof UserError)) throw error // a document that is there no longer
       }
+      explained()
       progress.update(at + 1)
       if ((at + 1) % saveEvery === 0) save(home, run, judged)
     }

@@ -35,10 +35,12 @@ export const pipelineContext = (
 
 /** How a fit or a scoring ended; the command line prints it. */
 export interface WorkResult {
-  /** Documents and tokens done this time. */
+  /** Documents done this time: each once, at its piece 0. */
   readonly documents: number
+  /** Their pieces: as many, unless long documents are split. */
+  readonly pieces: number
   readonly tokens: number
-  /** Documents that went to dead-letters this time. */
+  /** Dead letters written this time: one a document, or a piece where one alone cannot be used. */
   readonly deadLetters: number
   /** Documents not yet looked at; 0 when all is done. */
   readonly documentsLeft: number

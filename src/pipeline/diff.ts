@@ -5,7 +5,7 @@
  * stands in no table is noise to most questions, and would have to be held in memory.
  */
 import type { Log } from '../log/index.js'
-import type { RunRecord } from '../settings/index.js'
+import { rankedOf, type RunRecord } from '../settings/index.js'
 import type { Row } from '../table/index.js'
 import { mergedTables } from './merged-tables.js'
 import { scoreRows, snapshotOf } from './outputs/scores.js'
@@ -47,6 +47,8 @@ export interface QueryDiff {
 export interface RunDiff {
   readonly runs: readonly [string, string]
   readonly scored: readonly [number, number]
+  /** What is counted in `scored`, and ranked. */
+  readonly ranked: readonly [ReturnType<typeof rankedOf>, ReturnType<typeof rankedOf>]
   /** What the two were told differently, by name. */
   readonly settings: readonly { readonly name: string; readonly values: readonly [unknown, unknown] }[]
   readonly queries: readonly QueryDiff[]
@@ -71,6 +73,7 @@ export const diffRuns = async (logs: readonly [Log, Log], runs: readonly [RunRec
   return {
     runs: [a.run, b.run],
     scored: [tables[0][0]?.scored ?? 0, tables[1][0]?.scored ?? 0],
+    ranked: [rankedOf(a), rankedOf(b)],
     settings: differences(a, b),
     queries: shared.map((query, q) => {
       const at = runs.map(({ queries }) => queries.findIndex(({ id }) => id === query))

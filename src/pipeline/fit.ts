@@ -32,6 +32,7 @@ import { isPiece, piecesOf, type Piece, type Rejected } from './operators/to-pie
 import { readPlaces, samplePlaces, type Place } from './sample.js'
 import { sequencesMaxOf } from './score-batches.js'
 import type { Pipeline } from './steps.js'
+import { documentsIn } from './tally.js'
 
 export const steps: Pipeline = {
   name: 'fit',
@@ -68,7 +69,7 @@ export const fit = async (given: FitSettings, context: PipelineContext): Promise
   const result = (finished: boolean, done: Tally, left: number, notes: readonly string[] = []): WorkResult => ({
     ...done, documentsLeft: left, finished, seconds: (now() - startedMs) / 1000, notes,
   })
-  const total: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+  const total: Tally = { documents: 0, pieces: 0, tokens: 0, deadLetters: 0 }
   for (const part of ['.', 'inputs', 'layers']) await removeUnfinished(join(folder, part), { olderThanMs: 0 })
   if (manifest.stage === 'complete') return result(true, total, 0, [`factors "${settings.factors}" are complete: ${describe(manifest)}`])
 
@@ -78,13 +79,14 @@ export const fit = async (given: FitSettings, context: PipelineContext): Promise
   const passes = Number(parts.bases) + Number(parts.eigenvalues)
   const pass: Pass = async (stage, inputs, compile, use) => {
     const label = passes === 2 ? `${stage}, pass ${stage === 'covariances' ? 1 : 2} of 2` : stage
-    const done: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+    const done: Tally = { documents: 0, pieces: 0, tokens: 0, deadLetters: 0 }
     for (const [part, own] of checkpoints.entries()) {
       const isLast = part + 1 === checkpoints.length
       await using program = await compile(own)
       const of = checkpoints.length === 1 ? label : `${label}, checkpoint ${part + 1} of ${checkpoints.length}`
       const result = await accumulate(program, inputs, { stage, folder, places, settings, checkpoint: own, part, manifest, context, label: of })
       done.documents += result.documents
+      done.pieces += result.pieces
       done.tokens += result.tokens
       done.deadLetters += result.deadLetters
       if (result.finished && isLast) await use?.(program, result)
@@ -128,13 +130,15 @@ export const fit = async (given: FitSettings, context: PipelineContext): Promise
 
 interface Tally {
   documents: number
+  pieces: number
   tokens: number
   deadLetters: number
 }
 
 /** Two passes over the same documents count them once. */
-const add = (total: Tally, { documents, tokens, deadLetters }: Tally): void => {
+const add = (total: Tally, { documents, pieces, tokens, deadLetters }: Tally): void => {
   total.documents = Math.max(total.documents, documents)
+  total.pieces = Math.max(total.pieces, pieces)
   total.tokens = Math.max(total.tokens, tokens)
   total.deadLetters += deadLetters
 }
@@ -219,7 +223,6 @@ const accumulate = async (
   observer.ready()
   const path = sumsPath(folder, stage)
   let cursor = (await readSums(path, program.sums)) ?? { chunk: 0, batches: 0, sequences: 0, tokens: 0, unusable: 0 }
-  const begun = cursor
   // Chunks are counted on from one checkpoint to the next.
   const chunks = Math.ceil(places.length / chunkDocuments)
   const [first, end] = [part * chunks, (part + 1) * chunks]
@@ -234,9 +237,9 @@ const accumulate = async (
     savedMs = now()
     savingMs = savedMs - beganMs
   }
-  const tally: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
+  const tally: Tally = { documents: 0, pieces: 0, tokens: 0, deadLetters: 0 }
   const outcome = (finished: boolean): PassResult => ({
-    ...tally, documents: cursor.sequences - begun.sequences, tokens: cursor.tokens - begun.tokens, finished, cursor, left: places.length - doneOf(),
+    ...tally, finished, cursor, left: places.length - doneOf(),
   })
   if (cursor.chunk >= end && cursor.tokens > 0) return outcome(true)
   progress.start(places.length, `documents (${label})`)
@@ -290,11 +293,15 @@ const accumulate = async (
       for (const [at, used] of added.entries()) {
         const unused = group[at].filter((piece) => !used.includes(piece))
         await bury(unused.map(({ record }) => ({ record, stage: 'fit', cause: 'its gradient is not finite' })))
+        const done = { documents: documentsIn(used), pieces: used.length, tokens: used.reduce((sum, piece) => sum + piece.tokens.length, 0) }
         cursor = {
-          ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + used.length, unusable: cursor.unusable + unused.length,
-          tokens: cursor.tokens + used.reduce((sum, piece) => sum + piece.tokens.length, 0),
+          ...cursor, batches: cursor.batches + 1, sequences: cursor.sequences + done.pieces, unusable: cursor.unusable + unused.length,
+          tokens: cursor.tokens + done.tokens,
         }
-        observer.documents({ documents: used.length, tokens: used.reduce((sum, piece) => sum + piece.tokens.length, 0) })
+        tally.documents += done.documents
+        tally.pieces += done.pieces
+        tally.tokens += done.tokens
+        observer.documents(done)
       }
       const share = cursor.batches / batches.length
       progress.update(doneOf() + Math.floor(share * documents), `${cursor.tokens.toLocaleString('en-US')} tokens`)

@@ -14,6 +14,7 @@ export type ObservedStage =
   | 'tokenize' | 'compute' | 'insert' | 'commit' | 'restore' // scoring
   | 'prepare' | 'compile' | 'rescore' // before and after
   | 'decompose' | 'save' // fitting
+  | 'explain' // analyses: a document of a table
 
 /** A batch as the engine gets it. */
 export interface ObservedBatch {
@@ -26,6 +27,14 @@ export interface ObservedBatch {
   readonly tokens: number
   /** B·T: tokens and padding. */
   readonly padded: number
+}
+
+export interface ObservedDocuments {
+  readonly partition?: number
+  readonly documents: number
+  /** Absent: as many as documents. */
+  readonly pieces?: number
+  readonly tokens: number
 }
 
 export interface ObservedDeadLetter {
@@ -72,8 +81,8 @@ export interface Observer {
   time(stage: ObservedStage): () => void
   /** A batch is handed to the engine; call what is returned when it is back. Batches come back in order. */
   batch(batch: ObservedBatch): () => void
-  /** Documents (pieces, where long ones are split) that came to a result. Tokens without padding. */
-  documents(done: { readonly partition?: number; readonly documents: number; readonly tokens: number }): void
+  /** Documents that came to a result, each once, at its piece 0; their pieces, where some are split. Tokens without padding. */
+  documents(done: ObservedDocuments): void
   /** Documents that were there already. */
   duplicates(count: number): void
   deadLetters(letters: readonly ObservedDeadLetter[]): void
@@ -113,7 +122,7 @@ export const observers = (...all: readonly Observer[]): Observer => {
     quiet: each((observer, stage: ObservedStage) => observer.quiet(stage)),
     time: both((observer, stage: ObservedStage) => observer.time(stage)),
     batch: both((observer, batch: ObservedBatch) => observer.batch(batch)),
-    documents: each((observer, done: Parameters<Observer['documents']>[0]) => observer.documents(done)),
+    documents: each((observer, done: ObservedDocuments) => observer.documents(done)),
     duplicates: each((observer, count: number) => observer.duplicates(count)),
     deadLetters: each((observer, letters: readonly ObservedDeadLetter[]) => observer.deadLetters(letters)),
     scores: each((observer, scores: ObservedScores) => observer.scores(scores)),

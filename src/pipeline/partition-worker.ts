@@ -22,6 +22,7 @@ import { restoreState, type PartitionState } from './partition-state.js'
 import { Retries, retryValues } from './retries.js'
 import { lettersAtOnceMax, retryLetters } from './retry-letters.js'
 import { outcomesOf, scoreChunk, toChunk, type Chunk, type Outcome, type Scorer } from './score-chunk.js'
+import { nothing, sum, tallyOf, type Tally } from './tally.js'
 
 /** A chunk's bounds. A chunk that was begun under other bounds is gone on with as it was cut. */
 const chunkBounds = { recordsMax: 512, bytesMax: 4 << 20 } as const
@@ -56,18 +57,6 @@ export interface ScoreParts {
   readonly onProgress?: (done: Tally, left: number) => void
   readonly observer?: Observer
 }
-
-export interface Tally {
-  readonly documents: number
-  readonly tokens: number
-  readonly deadLetters: number
-}
-
-export const nothing: Tally = { documents: 0, tokens: 0, deadLetters: 0 }
-
-export const sum = (a: Tally, b: Tally, sign: 1 | -1 = 1): Tally => ({
-  documents: a.documents + sign * b.documents, tokens: a.tokens + sign * b.tokens, deadLetters: a.deadLetters + sign * b.deadLetters,
-})
 
 interface Detail {
   readonly end: number
@@ -153,8 +142,8 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     return { from: offset, end: records[records.length - 1].offset + 1, chunk }
   }
 
-  const tell = ({ scored, tokens, records }: Outcome, tableChanges: number): void => {
-    observer.documents({ partition, documents: scored.length, tokens })
+  const tell = ({ scored, records }: Outcome, { documents, pieces, tokens }: Tally, tableChanges: number): void => {
+    observer.documents({ partition, documents, pieces, tokens })
     observer.scores({ partition, scored, normed: state.normed, tableChanges })
     observer.deadLetters(records.flatMap(({ value }) => (value !== null && 'stage' in value ? [value] : [])))
   }
@@ -217,23 +206,22 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
     const retried = await retryLetters(wanted, { log, run, assignment, reached: position.offset, tokenizer, options, bounds, scorer, signal: ends })
     lost.throwIfAborted()
     if (retried === undefined) return false
-    await take(retried, onOutcome)
+    await take(retried, tallyOf(retried), onOutcome)
     await commit()
     retries.add(retried.ended)
     return true
   }
 
-  /** Counts what came out; the position is the caller's. */
-  const take = async (outcome: Outcome, onOutcome: ChunkHooks['onOutcome']): Promise<void> => {
+  /** Takes in what came out; the position is the caller's. */
+  const take = async (outcome: Outcome, done: Tally, onOutcome: ChunkHooks['onOutcome']): Promise<void> => {
     const inserted = observer.time('insert')
     const { changes } = state
     state.insert(outcome.scored)
     inserted()
     pending.push(...outcome.records)
     appendedMs.push(...outcome.appendedMs)
-    tell(outcome, state.changes - changes)
+    tell(outcome, done, state.changes - changes)
     dirty = true
-    const done = { documents: outcome.scored.length, tokens: outcome.tokens, deadLetters: outcome.deadLetters }
     uncommitted = sum(uncommitted, done)
     await onOutcome(done)
   }
@@ -277,9 +265,10 @@ export const partitionWorker = async (assignment: Assignment, parts: ScoreParts)
         if (failure !== undefined) throw failure.error
         outcomes++
         position = outcomes === outcomesOf(chunk) ? { offset: end } : { offset: prepared.from, detail: { end, outcomes } satisfies Detail }
+        const done = tallyOf(outcome)
         // Pieces of one document may lie in several batches: a chunk that is not done always has a record left.
-        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + outcome.scored.length + outcome.deadLetters)
-        await take(outcome, onOutcome)
+        inChunk = outcomes === outcomesOf(chunk) ? 0 : Math.min(end - prepared.from - 1, inChunk + done.reached)
+        await take(outcome, done, onOutcome)
         if (isDue()) await begin()
       }
       return true

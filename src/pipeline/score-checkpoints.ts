@@ -26,7 +26,7 @@ export const scoreCheckpoints = async (settings: ScoreSettings, context: Pipelin
   if (settings.follow) throw new UserError('--follow goes with one checkpoint', { fix: 'follow with one run a checkpoint, and sum them now and then: tributary sum' })
   const checkpoints = checkpointsOf(settings)
   const notes: string[] = []
-  const total = { documents: 0, tokens: 0, deadLetters: 0, seconds: 0 }
+  const total = { documents: 0, pieces: 0, tokens: 0, deadLetters: 0, seconds: 0 }
   const add = (done: WorkResult): void => {
     total.tokens += done.tokens
     total.deadLetters += done.deadLetters
@@ -40,10 +40,10 @@ export const scoreCheckpoints = async (settings: ScoreSettings, context: Pipelin
     context.progress.log(`run "${run}": checkpoint ${model}, weight ${weight}`)
     const done = await score({ ...settings, run, model, checkpoints: [] }, context)
     add(done)
-    if (!done.finished) return { ...done, ...total, documents: done.documents, notes }
+    if (!done.finished) return { ...done, ...total, documents: done.documents, pieces: done.pieces, notes }
     runs.push(`${run}=${weight}`)
   }
   const done = await sum({ ...settings, of: runs }, context)
   total.seconds += done.seconds
-  return { ...total, documents: done.documents, documentsLeft: done.documentsLeft, finished: done.finished, notes: [...notes, ...done.notes] }
+  return { ...total, documents: done.documents, pieces: done.pieces, documentsLeft: done.documentsLeft, finished: done.finished, notes: [...notes, ...done.notes] }
 }

@@ -7,9 +7,11 @@ import type { Assignment, Log } from '../log/index.js'
 import { hasCaughtUp, leftOf } from './caught-up.js'
 import { silentObserver } from './observer.js'
 import type { Ownership } from './ownership.js'
-import { nothing, partitionWorker, sum, type PartitionWorker, type ScoreParts, type Tally } from './partition-worker.js'
+import { partitionWorker, type PartitionWorker, type ScoreParts } from './partition-worker.js'
+import { nothing, sum, type Tally } from './tally.js'
 
-export type { ScoreParts, Tally } from './partition-worker.js'
+export type { ScoreParts } from './partition-worker.js'
+export type { Tally } from './tally.js'
 
 /** How often the ends of `documents` are asked for, ms. */
 const endsEveryMs = 1_000
@@ -93,7 +95,7 @@ export const scorePartitions = async (owned: Ownership, parts: ScoreParts): Prom
     if (parts.now() - countedMs > endsEveryMs) {
       left = await leftOf(log, run, workers.values())
       countedMs = parts.now()
-    } else left = Math.max(0, left - done.documents - done.deadLetters)
+    } else left = Math.max(0, left - done.reached)
     parts.onProgress?.(total, left)
   }
 

@@ -51,7 +51,7 @@ export const score = async (given: ScoreSettings, context: PipelineContext): Pro
     if (finished) notes.push(...(await finaliseOnce({ settings, begun, engine, log, progress, signal }, owned, context)))
     progress.stop()
     return {
-      documents: done.documents, tokens: done.tokens, deadLetters: done.deadLetters, documentsLeft: done.left,
+      documents: done.documents, pieces: done.pieces, tokens: done.tokens, deadLetters: done.deadLetters, documentsLeft: done.left,
       finished: done.left === 0 && (finished || settings.follow), seconds: (now() - startedMs) / 1000, notes,
     }
   } catch (error) {
@@ -106,11 +106,15 @@ const pass = async (
     now,
     commitEveryMs: settings.commitEveryMs,
     observer,
-    onProgress: ({ documents, tokens, deadLetters }, left) =>
+    onProgress: ({ documents, pieces, tokens, deadLetters, reached }, left) =>
       progress.update(
-        documents + deadLetters,
-        `${tokens.toLocaleString('en-US')} tokens${deadLetters > 0 ? `, ${deadLetters} dead letters` : ''}`,
-        documents + deadLetters + left,
+        reached,
+        [
+          ...(pieces === documents ? [] : [`${pieces.toLocaleString('en-US')} pieces`]),
+          `${tokens.toLocaleString('en-US')} tokens`,
+          ...(deadLetters > 0 ? [`${deadLetters} dead letters`] : []),
+        ].join(', '),
+        reached + left,
       ),
   })
 }

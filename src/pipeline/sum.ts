@@ -21,6 +21,7 @@ import { restoreState } from './partition-state.js'
 import { readRetries } from './retries.js'
 import { readRun } from './runs.js'
 import type { Pipeline } from './steps.js'
+import { documentsIn } from './tally.js'
 
 export const steps: Pipeline = {
   name: 'sum',
@@ -83,7 +84,7 @@ export const sum = async (settings: SumSettings, context: PipelineContext): Prom
   for (const part of parts) records.push(await readRun(log, part.run))
   const { record, goesOn } = await begin(settings, parts, records, context)
 
-  const tally = { documents: 0, tokens: 0, deadLetters: 0 }
+  const tally = { documents: 0, pieces: 0, tokens: 0, deadLetters: 0 }
   const release = new AbortController()
   const leftNow = async (): Promise<number> => {
     const targets = await reachedByAll(log, parts)
@@ -102,6 +103,7 @@ export const sum = async (settings: SumSettings, context: PipelineContext): Prom
           log, run, parts, queries: record.queries.map(({ id }) => id), k: settings.k, commitEveryMs: settings.commitEveryMs, signal, now,
           onDone: (done) => {
             tally.documents += done.documents
+            tally.pieces += done.pieces
             tally.tokens += done.tokens
             observer.documents({ partition: assignment.partition, ...done })
             progress.update(tally.documents)
@@ -215,7 +217,7 @@ interface SumPartitionOptions {
   readonly commitEveryMs: number
   readonly signal: AbortSignal
   readonly now: () => number
-  readonly onDone: (done: { readonly documents: number; readonly tokens: number }) => void
+  readonly onDone: (done: Pick<WorkResult, 'documents' | 'pieces' | 'tokens'>) => void
   readonly onCommit: (committed: { readonly records: number; readonly offset: number }) => void
 }
 
@@ -260,7 +262,10 @@ const sumPartition = async (
     state.insert(sums.map(({ scored }) => scored))
     pending.push(...sums.map(({ record }) => record))
     offset = to
-    onDone({ documents: sums.length, tokens: sums.reduce((tokens, { scored: _, record }) => tokens + record.value.tokens, 0) })
+    onDone({
+      documents: documentsIn(sums.map(({ scored }) => scored)), pieces: sums.length,
+      tokens: sums.reduce((tokens, { record }) => tokens + record.value.tokens, 0),
+    })
     if (now() - committedMs >= commitEveryMs || pending.length >= pendingRecordsMax) await commit()
   }
   if (!lost.aborted) await commit()

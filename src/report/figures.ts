@@ -155,7 +155,7 @@ const answersFigure = ({ answers }: Analyses, kind: ScoreKind): Figure => {
   return {
     name: 'answers', kind, text: figureTexts.answers,
     remarks: [
-      `n = ${n(texts)} documents with text, of ${n(documents)} scored.`,
+      `n = ${n(texts)} documents with text, of ${n(documents)} scored (pieces count, where long documents are split).`,
       'Where p ≥ 0.05 the hits are no more than chance gives. Steps are taken to occur apart from each other, which flatters chance a little.',
     ],
     tables: [

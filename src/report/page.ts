@@ -5,6 +5,7 @@
 import { cellOf, placeOf, type Finding, type ScoreKind } from '../analysis/index.js'
 import type { RunAnalyses } from '../pipeline/analyse.js'
 import type { TopKTable } from '../pipeline/top-k.js'
+import { rankedOf } from '../settings/index.js'
 import { answersChart, heatmap, heatSteps, magnitudeChart, slopeChart, sourceChart, type Chart } from './charts.js'
 import { excerptWithMarks } from './excerpt.js'
 import { figuresOf, kindWords, type DataTable, type Figure } from './figures.js'
@@ -68,8 +69,8 @@ export const reportPage = (input: ReportInput): string => {
 <meta name="referrer" content="no-referrer"><meta name="generator" content="tributary ${version}">
 <title>Run ${run.run}: influence of documents</title><style>${drawing(styleSheet)}</style></head><body>
 <header><h1>Run ${run.run}</h1>
-<p class="muted">Which documents made the model say what it says: influence of ${n(analyses.documents)} documents on ${n(run.queries.length)} queries, as of ${new Date(nowMs).toISOString().slice(0, 16).replace('T', ' ')} UTC.${lag > 0 ? ` The run goes on: ${n(lag)} documents are not in yet, and every figure may still move.` : ''}</p>
-<dl class="facts"><div><dt>documents scored</dt><dd>${n(analyses.documents)}</dd></div><div><dt>queries</dt><dd>${n(run.queries.length)}</dd></div>
+<p class="muted">Which documents made the model say what it says: influence of ${n(analyses.documents)} ${rankedOf(run)} on ${n(run.queries.length)} queries, as of ${new Date(nowMs).toISOString().slice(0, 16).replace('T', ' ')} UTC.${lag > 0 ? ` The run goes on: ${n(lag)} documents are not in yet, and every figure may still move.` : ''}</p>
+<dl class="facts"><div><dt>${rankedOf(run)} scored</dt><dd>${n(analyses.documents)}</dd></div><div><dt>queries</dt><dd>${n(run.queries.length)}</dd></div>
 <div><dt>sources</dt><dd>${n(analyses.sources.raw.corpus.length)}</dd></div><div><dt>join</dt><dd>${run.join}</dd></div>${run.accuracy === undefined ? '' : html`<div><dt>r with full rank</dt><dd>${run.accuracy.pearsonMean.toFixed(4)}</dd></div>`}</dl></header>
 <nav aria-label="Contents"><ul>${[['findings', 'Findings'], ['correlation', 'Correlation'], ['overlap', 'Overlap'], ['magnitude', 'Magnitude'], ['power-law', 'Power law'], ['answers', 'Answers'], ['labels', 'Labels'], ['sources', 'Sources'], ['spurious', 'One token'], ['baselines', 'Baselines'], ['self-checks', 'Self-checks'], ['tables', 'Tables'], ['provenance', 'Provenance']].map(([id, name]) => html`<li><a href="#${id}">${name}</a></li>`)}</ul></nav>
 <main>${findingsPart(analyses.findings)}${figureParts(analysed)}${tablesPart(input)}${provenancePart(analysed)}</main>
@@ -135,7 +136,7 @@ const tablePart = ({ title, columns, rows, isLong }: DataTable, of: string): Htm
 }
 
 const tablesPart = ({ analysed, lists }: ReportInput): Html => html`<section aria-labelledby="tables"><h2 id="tables">The tables of every query</h2>
-<p>The first documents speak most for the completion, the last most against it. Ranks count from 0 over all documents scored. Marked: the answer, and the answers of steps. “Full rank”: scored again with full-rank queries, and final. “Hangs on one token”: <a href="#spurious">a rule</a> that flags texts which teach, too; nothing is left out for it.</p>
+<p>The first documents speak most for the completion, the last most against it. Ranks count from 0 over all ${rankedOf(analysed.run)} scored. Marked: the answer, and the answers of steps. “Full rank”: scored again with full-rank queries, and final. “Hangs on one token”: <a href="#spurious">a rule</a> that flags texts which teach, too; nothing is left out for it.</p>
 ${analysed.queries.map((query, q) => html`<details class="query"><summary><b>${query.id}</b> <span class="muted">${cellOf(query)}${query.correct === null ? '' : query.correct ? ', answered right' : ', answered wrong'}</span></summary>
 <p class="asks">${query.prompt}<mark>${query.completion}</mark></p>
 <p class="small muted">${query.informationNats.toFixed(3)} nats${query.answer === null ? '' : html`; answer: ${query.answer}`}${query.steps.length > 1 ? html`; steps: ${query.steps.join(' · ')}` : ''}</p>
@@ -178,6 +179,6 @@ ${row("queries' checkpoint", run.queryCheckpoint === run.checkpoint ? 'the same'
 ${row('join', `${run.join}: ${run.joinReason}`)}${run.accuracy === undefined ? '' : row('against full rank', `Pearson ${run.accuracy.pearsonMean.toFixed(4)} in the mean, ${run.accuracy.pearsonMin.toFixed(4)} at least, relative error ${run.accuracy.relativeError.toFixed(3)}, ${run.accuracy.documents} documents × ${run.accuracy.queries} queries`)}
 ${lambdas.length === 0 ? '' : row('damping', `${formatNumber(Math.min(...lambdas))} to ${formatNumber(Math.max(...lambdas))} over ${lambdas.length} layers`)}
 ${row('versions', Object.entries(run.versions).map(([name, version]) => `${name} ${version}`).join(', '))}${row('settings', JSON.stringify(settings))}
-${row('documents', n(analyses.documents))}${row('offsets of influence', offsets.map(({ partition, from, end }) => `${partition}: [${from}, ${end})`).join('  '))}
+${row(rankedOf(run), n(analyses.documents))}${row('offsets of influence', offsets.map(({ partition, from, end }) => `${partition}: [${from}, ${end})`).join('  '))}
 </tbody></table></div></section>`
 }

@@ -378,6 +378,7 @@ export const scoresFields: Fields<ScoresSettings> = {
 
 const analysisFields: Fields<AnalysisSettings> = {
   ...globalFields,
+  ...watchedFields,
   run: runField,
   depth: {
     kind: kinds.whole({ min: 500, max: 10_000_000 }), argument: 'N', fallback: 50_000,

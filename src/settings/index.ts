@@ -23,7 +23,7 @@ export { dampingText, laterOfRecord, laterSegments, type LaterSegment } from './
 export { resolveGlobalSettings, resolveSettings, type Given } from './resolve.js'
 export { kafkaAccess, type KafkaAccess } from './kafka-access.js'
 export { readRunFile, runFileJsonSchema, type RunFile } from './run-file.js'
-export { parseRunRecord, type Accuracy, type Json, type RunQuery, type RunRecord } from './run-record.js'
+export { parseRunRecord, rankedOf, type Accuracy, type Json, type RunQuery, type RunRecord } from './run-record.js'
 export { figureNames, type FigureName } from './settings.js'
 export type {
   AnalysesSettings,

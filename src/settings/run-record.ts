@@ -57,6 +57,9 @@ export interface RunRecord {
   readonly versions: { readonly [name: string]: string }
 }
 
+/** What a run scores and ranks: documents, or the pieces that long ones are split into. */
+export const rankedOf = ({ settings }: Pick<RunRecord, 'settings'>): 'documents' | 'pieces' => (settings['long'] === 'split' ? 'pieces' : 'documents')
+
 /** The record of a run from the text in its topic. @throws UserError if it is of another make. */
 export const parseRunRecord = (run: string, settings: string): RunRecord => {
   let value: unknown

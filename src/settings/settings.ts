@@ -189,7 +189,7 @@ export const figureNames = ['findings', 'correlation', 'overlap', 'magnitude', '
 export type FigureName = (typeof figureNames)[number]
 
 /** What the analyses of a run are made with. */
-export interface AnalysisSettings extends GlobalSettings {
+export interface AnalysisSettings extends GlobalSettings, WatchedSettings {
   readonly run: string
   /** Rows kept of each end of every query's documents. */
   readonly depth: number

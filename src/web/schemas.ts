@@ -27,6 +27,8 @@ export const excerpt = z.object({
   cutAfter: z.boolean(),
 })
 
+const ranked = z.enum(['documents', 'pieces']).describe('what is counted and ranked: pieces if the run splits long documents')
+
 const buckets = z.object({ widthMs: z.number(), fromMs: z.number(), documents: z.array(count), tokens: z.array(count) })
 
 export const progress = z.object({
@@ -84,7 +86,8 @@ export const table = z.object({
   query: z.string(),
   end: z.enum(['top', 'bottom']),
   by: z.enum(['raw', 'normed']),
-  scored: count.describe('pieces scored by the run'),
+  scored: count.describe('documents, or pieces, scored by the run'),
+  ranked,
   isRescoreStale: z.boolean().describe('rows were scored again with full-rank queries, but more documents came since'),
   rows: z.array(z.object({
     rank: count,
@@ -145,12 +148,15 @@ export const deadLetters = z.object({
     run: z.string().nullable(), stage: z.string(), cause: z.string(), topic: z.string().nullable(), partition: count.nullable(), offset: count.nullable(),
     shard: z.string().nullable(), index: count.nullable(), document: z.string().nullable(), timestampMs: z.number(),
     original: z.string().describe('the beginning of its bytes, as text'), originalBytes: count,
+    retry: z.object({ state: z.enum(['never', 'wanted', 'done', 'failed']), attempt: count, cause: z.string().nullable().describe('why it failed again') })
+      .describe('whether it was to be tried again, and what came of it'),
   })),
 })
 
 export const correlation = z.object({
   by: z.enum(['raw', 'normed']),
-  count: count.describe('pieces that the sums are over'),
+  count: count.describe('documents, or pieces, that the sums are over'),
+  ranked,
   queries: z.array(z.string()),
   pearson: z.array(z.array(z.number().nullable())).describe('[Q, Q], in the order of `queries`; null where a score never varies'),
 })
@@ -177,7 +183,8 @@ export const explanation = z.object({
 const cells = z.record(z.string(), z.union([z.string(), z.number(), z.null()]))
 export const analyses = z.object({
   run: z.string(),
-  documents: count.describe('documents that the figures are over'),
+  documents: count.describe('documents, or pieces, that the figures are over'),
+  ranked,
   lag: count,
   findings: z.array(z.object({
     number: count, kind: z.enum(['raw', 'normed']), hypothesis: z.string(), verdict: z.string(), rule: z.string(), numbers: z.array(z.string()), paper: z.array(z.string()),

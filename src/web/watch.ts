@@ -42,11 +42,12 @@ export interface Changed {
   /** Ids of queries whose tables changed; null: any may have. */
   readonly queries: readonly string[] | null
   readonly moments: boolean
+  /** Some came, or some are to be tried again, or were. */
   readonly deadLetters: boolean
 }
 
 /** The topics whose ends make an id, in its order. */
-const watched = ['documents', 'influence', 'tables', 'moments', 'rescored', 'dead-letters'] as const
+const watched = ['documents', 'influence', 'tables', 'moments', 'rescored', 'dead-letters', 'retries'] as const
 type Watched = (typeof watched)[number]
 
 export class LogWatch {
@@ -149,7 +150,7 @@ export class LogWatch {
     const tablesThen = before[watched.indexOf('tables')]
     const isKnown = tablesThen >= this.#knownSince && !grew('rescored')
     const changed = [...(this.#changedAt.get(run) ?? [])].flatMap(([query, at]) => (at > tablesThen ? [query] : []))
-    return { queries: isKnown ? changed : null, moments: grew('moments'), deadLetters: grew('dead-letters') }
+    return { queries: isKnown ? changed : null, moments: grew('moments'), deadLetters: grew('dead-letters') || grew('retries') }
   }
 
   close(): void {

@@ -1,9 +1,15 @@
 /** @file `analyses`, `report` and `export` as processes: what they print and write, and what they say where it is not to be had. One by one: they share a home. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
+import { analysisOf } from '../../src/cli/analyses.js'
+import type { Log } from '../../src/log/index.js'
 import { openLog } from '../../src/pipeline/home.js'
+import { resolveSettings } from '../../src/settings/index.js'
+import { withPart } from '../log/with-part.js'
 import { makeRun } from '../pipeline/made-run.js'
 import { temporaryFolder, tributaryIn, type Ended } from './tributary.js'
 
@@ -22,6 +28,15 @@ const refused = ({ code, stdout, stderr }: Ended, expected: number, message: Reg
   assert.doesNotMatch(stderr, /\n {4}at |This is a bug/)
 }
 
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
 describe('the figures of a run', () => {
   const folder = temporaryFolder()
   const home = join(folder, '.tributary')
@@ -35,7 +50,7 @@ describe('the figures of a run', () => {
   test('analyses prints every figure in words and numbers, and says that the run goes on', async () => {
     const { code, stdout, stderr } = await tributary('analyses --run made')
     assert.equal(code, 0, stderr)
-    assert.match(stdout, /^run made: 220 documents scored, 200 not yet: figures move until the run has caught up\n\n/)
+    assert.match(stdout, /^run made: 220 pieces scored, 200 documents not yet: figures move until the run has caught up\n\n/)
     for (const name of ['correlation', 'overlap', 'magnitude', 'power-law', 'answers', 'labels', 'sources', 'spurious', 'baselines', 'self-checks'])
       for (const kind of ['raw', 'normed']) assert.ok(stdout.includes(`(${name}, by ${kind} influence)\n====`), `${name} ${kind}`)
     assert.equal(stdout.match(/How to read it: /g)?.length, 20)
@@ -57,6 +72,43 @@ describe('the figures of a run', () => {
     assert.deepEqual(some.figures[0], all.figures.find(({ name, by }) => name === 'sources' && by === 'raw'))
   })
 
+  test('both say for machines what they are at, and where their metrics are', async () => {
+    for (const [pipeline, line] of [['analyses', 'analyses --run made'], ['report', 'report --run made --out watched.html']] as const) {
+      const { code, stderr } = await tributary(`${line} --json --listen 0 --log-format json --log-level debug`)
+      assert.equal(code, 0, stderr)
+      const lines = stderr.trimEnd().split('\n').map((text) => JSON.parse(text) as { pipeline: string; run: string; msg: string })
+      assert.ok(lines.every((told) => told.pipeline === pipeline && told.run === 'made'))
+      assert.match(lines[0].msg, /^metrics and health: http:\/\/127\.0\.0\.1:\d+\/metrics/)
+      assert.ok(['ready', 'progress'].every((wanted) => lines.some(({ msg }) => msg === wanted)), stderr)
+    }
+  })
+
+  test('whoever scrapes the analyses while they go on finds them healthy, and how many documents are in', async () => {
+    const own = { home: join(temporaryFolder(), '.tributary') }
+    await using log = await openLog(own, { partitions: 2 })
+    await makeRun(log, 'made', { documents: 200, queries: 1 })
+    const port = await freePort()
+    const scraped: { readonly status: number; readonly text: string }[] = []
+    /** When the second partition is read the first is in. */
+    const read: Log['read'] = async (topic, partition, ...more) => {
+      if (topic === 'influence' && partition === 1 && scraped.length === 0)
+        for (const path of ['healthz', 'readyz', 'metrics']) {
+          const answer = await fetch(`http://127.0.0.1:${port}/${path}`)
+          scraped.push({ status: answer.status, text: await answer.text() })
+        }
+      return log.read(topic, partition, ...more)
+    }
+    const settings = resolveSettings('analyses', { flags: { ...own, run: 'made', listen: String(port), quiet: true }, env: {} })
+    const analysed = await analysisOf(withPart(log, { read }), settings, 'analyses')
+    assert.equal(analysed?.analyses.documents, 220)
+    assert.deepEqual(scraped.map(({ status }) => status), [200, 200, 200])
+    const counted = (name: string): number => Number(new RegExp(`^tributary_${name}\\{.*pipeline="analyses".*partition="0".*\\} (\\d+)$`, 'm').exec(scraped[2].text)?.[1])
+    const [{ ends }] = (await log.describe()).filter(({ topic }) => topic === 'documents')
+    assert.equal(counted('documents_total'), ends[0])
+    assert.ok(counted('pieces_total') > ends[0])
+    await assert.rejects(fetch(`http://127.0.0.1:${port}/healthz`), 'it is over with the work')
+  })
+
   test('a state in the home that is damaged is made anew, to the same figures', async () => {
     const figures = async (): Promise<string> => {
       const { code, stdout, stderr } = await tributary(['analyses', '--run', 'made', '--json', '--quiet', '--depth', '600'])
@@ -73,7 +125,7 @@ describe('the figures of a run', () => {
   test('a report and its data are written once, unless told to overwrite; a run that goes on is said to', async () => {
     const written = await tributary('report --run made --out report.html --data data')
     assert.equal(written.code, 0, written.stderr)
-    assert.match(written.stdout, /^report\.html: 220 documents, 3 queries\ndata: \d+ files\n$/)
+    assert.match(written.stdout, /^report\.html: 220 pieces, 3 queries\ndata: \d+ files\n$/)
     assert.match(written.stderr, /the run goes on: 200 documents are not in yet/)
     const page = readFileSync(join(folder, 'report.html'), 'utf8')
     assert.match(page, /The run goes on: 200 documents are not in yet/)
@@ -106,7 +158,7 @@ describe('the figures of a run', () => {
   test("export writes the form of the paper's demo, and says how much", async () => {
     const { code, stdout, stderr } = await tributary('export --run made --format ruis-demo --out demo -k 5')
     assert.equal(code, 0, stderr)
-    const documents = Number(/^demo: (\d+) documents of 220, 3 queries\n$/.exec(stdout)?.[1])
+    const documents = Number(/^demo: (\d+) pieces of 220, 3 queries\n$/.exec(stdout)?.[1])
     assert.deepEqual(readdirSync(join(folder, 'demo')).sort(), [
       'completions.json', 'influences_cos.npy', 'influences_dot.npy', 'meta.json', 'prompts.json', 'ranks.npy', 'ranks_normed.npy', 'test_ids.json', 'training_ids.json', 'training_sequences.json', 'training_sources.json',
     ])

@@ -22,17 +22,17 @@ describe('a run', { concurrency: 2 }, () => {
   test('topk prints tables with rank, score, source and an excerpt', async () => {
     const { code, stdout } = await tributary('topk --run made --query q1 -k 3')
     assert.equal(code, 0)
-    assert.match(stdout, /^q1 {2}prompt of q1 → completion of q1\ntop by raw influence, of 44 scored\nRANK +SCORE +PER NAT +SOURCE +DOCUMENT +(PIECE +)?EXCERPT\n +0 /)
+    assert.match(stdout, /^q1 {2}prompt of q1 → completion of q1\ntop by raw influence, of 44 pieces scored\nRANK +SCORE +PER NAT +SOURCE +DOCUMENT +(PIECE +)?EXCERPT\n +0 /)
     assert.match(stdout, /text of d\d+ second line/)
     assert.equal(stdout.trimEnd().split('\n').length, 6)
   })
 
   test('topk --json is one document with both ends to be had', async () => {
     interface Row { rank: number; document: string; score: number; scorePerNat: number; excerpt: string }
-    const read = async (line: string): Promise<{ end: string; by: string; tables: { query: string; scored: number; rows: Row[] }[] }> =>
+    const read = async (line: string): Promise<{ end: string; by: string; ranked: string; tables: { query: string; scored: number; rows: Row[] }[] }> =>
       JSON.parse((await tributary(line)).stdout) as never
     const top = await read('topk --run made --json -k 5')
-    assert.deepEqual([top.end, top.by, top.tables.map(({ query }) => query)], ['top', 'raw', ['q0', 'q1']])
+    assert.deepEqual([top.end, top.by, top.ranked, top.tables.map(({ query }) => query)], ['top', 'raw', 'pieces', ['q0', 'q1']])
     assert.deepEqual(top.tables[0].rows.map(({ rank }) => rank), [0, 1, 2, 3, 4])
     const bottom = await read('topk --run made --json --bottom --normed --query q1')
     assert.deepEqual([bottom.end, bottom.by, bottom.tables.length], ['bottom', 'normed', 1])
@@ -54,7 +54,7 @@ describe('a run', { concurrency: 2 }, () => {
     const toFile = await tributary('scores --run made --format jsonl --out scores.jsonl --json')
     assert.equal(toFile.code, 0, toFile.stderr)
     assert.deepEqual(JSON.parse(toFile.stdout), {
-      run: 'made', format: 'jsonl', out: 'scores.jsonl', queries: 2, documents: 44, scores: 88,
+      run: 'made', format: 'jsonl', out: 'scores.jsonl', queries: 2, documents: 40, pieces: 44, scores: 88,
     })
     const { stdout } = await tributary('scores --run made --out -')
     assert.equal(stdout, readFileSync(join(folder, 'scores.jsonl'), 'utf8'))
@@ -63,6 +63,7 @@ describe('a run', { concurrency: 2 }, () => {
       assert.equal(influence, influenceOf(Number(document.slice(1)) + piece, Number(query.slice(1))))
     }
     assert.equal((await tributary('scores --run made --out scores.jsonl')).code, 1)
+    assert.equal((await tributary('scores --run made --out scores.jsonl --force')).stdout, 'scores.jsonl: 40 documents, 44 pieces, 2 queries\n')
     for (const format of ['npy', 'parquet'])
       assert.equal((await tributary(`scores --run made --format ${format} --out scores.${format} --quiet`)).stderr, '')
   })

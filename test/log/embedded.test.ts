@@ -5,6 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, truncateSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { UserError, runId } from '../../src/base/index.js'
@@ -206,11 +207,13 @@ check('an ingesting process killed: a second ingest appends exactly what is miss
   assert.deepEqual(await log.append(records, { unique: true }), { appended: 40, duplicates: there })
 })
 
-check('a full disk is a UserError with its fix; what was acknowledged is there', async (home) => {
+check('a full disk is a UserError with its fix and nothing else is printed; what was acknowledged is there', async (home) => {
   // EFBIG of a file-size limit takes the same way through LMDB as ENOSPC and needs no disk.
   const script = `trap '' XFSZ; ulimit -f 8192; exec "$0" "$@"`
   const args = ['-c', script, process.execPath, CHILD, 'fill', home]
-  const child = spoken(spawn('sh', args, { stdio: ['ignore', 'pipe', 'ignore'] }))
+  const filling = spawn('sh', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const printed = text(filling.stderr)
+  const child = spoken(filling)
   let acknowledged = 0
   const failures: Said[] = []
   let alive = false
@@ -225,6 +228,7 @@ check('a full disk is a UserError with its fix; what was acknowledged is there',
     assert.match(fix ?? '', /make room/)
   }
   assert.ok(alive, 'and the process goes on')
+  assert.equal(await printed, '', 'lmdb prints nothing of its own')
   assert.ok(acknowledged > 0)
   await using log = await opened(home)
   assert.equal(await countOf(log, 'documents'), acknowledged)

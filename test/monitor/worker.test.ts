@@ -12,6 +12,7 @@ import { listen, monitor, monitorRoutes, type Monitor } from '../../src/monitor/
 import { pipelineContext, type WorkResult } from '../../src/pipeline/context.js'
 import { score } from '../../src/pipeline/score.js'
 import { resolveSettings } from '../../src/settings/index.js'
+import { withPart } from '../log/with-part.js'
 import { append, documentOf, driveFit, homeWith, influenceOf, readAll, temporary } from '../pipeline/drive.js'
 import { tinyCheckpoint } from '../pipeline/tiny-checkpoint.js'
 import { toolOr } from './tools.js'
@@ -31,8 +32,8 @@ describe('a worker, watched', () => {
   let home: string
   let log: Log
   let model: string
-  const runWith = (run: string, watch: Monitor, { signal, follow = false }: { signal?: AbortSignal; follow?: boolean } = {}): Promise<WorkResult> => {
-    const flags = { home, model, run, follow, factors: 'f', threads: 1, batchTokens: 128, k: 5, commitEveryMs: 0 }
+  const runWith = (run: string, watch: Monitor, { signal, follow = false, ...more }: { signal?: AbortSignal; follow?: boolean; long?: 'split'; context?: number } = {}): Promise<WorkResult> => {
+    const flags = { home, model, run, follow, factors: 'f', threads: 1, batchTokens: 128, k: 5, commitEveryMs: 0, ...more }
     return score(resolveSettings('score', { flags, env: {} }), pipelineContext(log, { observer: watch.observer, ...(signal === undefined ? {} : { signal }) }))
   }
   before(async () => {
@@ -88,15 +89,27 @@ describe('a worker, watched', () => {
     assert.equal(second.get('tributary_query_cache_requests_total{kind="gradients",result="hit",run="again"}'), 3)
   })
 
+  test('documents in pieces are counted once each, their pieces beside', async () => {
+    const watch = watched('pieces')
+    await runWith('pieces', watch, { long: 'split', context: 8 })
+    const samples = samplesOf((await watch.metrics()).text)
+    const sum = (name: string): number => [...samples].reduce((total, [key, value]) => (key.startsWith(`${name}{`) ? total + value : total), 0)
+    const { length } = await influenceOf(log, 'pieces')
+    assert.ok(length > 60)
+    assert.deepEqual([sum('tributary_documents_total'), sum('tributary_pieces_total')], [60, length])
+  })
+
   test('a commit that is refused is counted as what it is', async () => {
     const watch = watched('refused')
     const lost = new AbortController()
-    const refusing = withAssignments(log, async function* (run, options) {
-      for await (const assignment of log.assignments(run, options))
-        yield {
-          partition: assignment.partition, lost: lost.signal, restore: () => assignment.restore(), read: (...args) => assignment.read(...args),
-          commit: () => Promise.reject(new Error('refused')),
-        }
+    const refusing = withPart(log, {
+      assignments: async function* (run, options) {
+        for await (const assignment of log.assignments(run, options))
+          yield {
+            partition: assignment.partition, lost: lost.signal, restore: () => assignment.restore(), read: (...args) => assignment.read(...args),
+            commit: () => Promise.reject(new Error('refused')),
+          }
+      },
     })
     const settings = resolveSettings('score', { flags: { home, model, run: 'refused', factors: 'f', threads: 1, batchTokens: 128, k: 5, commitEveryMs: 0 }, env: {} })
     await assert.rejects(score(settings, pipelineContext(refusing, { observer: watch.observer })), /refused/)
@@ -152,16 +165,6 @@ describe('a worker, watched', () => {
     await assert.rejects(listen(monitorRoutes(watched('y')), { host: '127.0.0.1', port: server.port }), /127\.0\.0\.1:\d+ is in use/)
   })
 })
-
-/** The log, but for its assignments. */
-const withAssignments = (log: Log, assignments: Log['assignments']): Log =>
-  new Proxy(log, {
-    get: (target, name): unknown => {
-      if (name === 'assignments') return assignments
-      const value: unknown = Reflect.get(target, name)
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value
-    },
-  })
 
 /** Asks again until it is so; a minute and a half is for a busy machine. */
 const until = async (isSo: () => Promise<boolean>): Promise<void> => {

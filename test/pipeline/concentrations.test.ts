@@ -8,6 +8,7 @@ import type { Log } from '../../src/log/index.js'
 import { analyseRun } from '../../src/pipeline/analyse.js'
 import { judge, judgedBefore } from '../../src/pipeline/concentrations.js'
 import { openExplainer } from '../../src/pipeline/explain.js'
+import { silentObserver, type ObservedStage, type Observer } from '../../src/pipeline/observer.js'
 import { Interrupted } from '../../src/pipeline/outputs/index.js'
 import { readRun } from '../../src/pipeline/runs.js'
 import { resolveSettings, type RunRecord } from '../../src/settings/index.js'
@@ -64,9 +65,12 @@ test('what was judged is read back without the checkpoint; what was not needs it
   } finally {
     cpSync(away, model, { recursive: true })
   }
-  const more = await analyseRun(log, run, { home, threads: 1, spurious: 5 })
+  const stages = new Map<ObservedStage, number>()
+  const observer: Observer = { ...silentObserver, time: (stage) => () => void stages.set(stage, (stages.get(stage) ?? 0) + 1) }
+  const more = await analyseRun(log, run, { home, threads: 1, spurious: 5, observer })
   assert.equal(more.analyses.spurious.raw.rows, 5)
   for (const [key, pair] of judged) assert.deepEqual(judgedBefore(home, run).get(key), pair)
+  assert.equal(stages.get('explain'), judgedBefore(home, run).size - judged.size, 'whoever watches hears of each')
 })
 
 test('what is kept of another run, or damaged, is nothing', () => {

@@ -59,7 +59,9 @@ describe('fit', () => {
       const own = { context: 20, long: 'split', batchTokens: 96, ...settings }
       const whole = await homeWith(long)
       let steps = 0
-      await driveFit(whole.log, whole.home, model, own, { progress: { update: () => void steps++ } })
+      const told = await driveFit(whole.log, whole.home, model, own, { progress: { update: () => void steps++ } })
+      assert.deepEqual([told.documents, told.pieces], [documents.length + 1, manifestIn(whole.home).sequences])
+      assert.ok(told.pieces > told.documents)
       const { home, log } = await homeWith(long)
       let starts = 0
       for (let finished = false; !finished; starts++) {

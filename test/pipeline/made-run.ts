@@ -18,7 +18,7 @@ export const normOf = (i: number): number => 0.5 + (i % 7)
 
 /** Writes N documents and their scores; every tenth document is two pieces. Returns the record. */
 export const makeRun = async (log: Log, run: string, { documents, queries }: { documents: number; queries: number }): Promise<RunRecord> => {
-  const record = runRecord(run, Array.from({ length: queries }, (_, q) => runQuery(`q${q}`, q + 1)))
+  const record: RunRecord = { ...runRecord(run, Array.from({ length: queries }, (_, q) => runQuery(`q${q}`, q + 1))), settings: { k: 100, long: 'split' } }
   const ids = Array.from({ length: documents }, (_, i) => `d${i}`)
   await log.append(
     ids.map((id, i) => {

@@ -62,7 +62,7 @@ const checkLine = ({ query, document, source, piece, pieces, influence, influenc
 }
 
 test('jsonl has every score of the run once, and none of other runs', async () => {
-  assert.deepEqual(await write('jsonl', 'a.jsonl'), { documents: ROWS, scores: ROWS * QUERIES })
+  assert.deepEqual(await write('jsonl', 'a.jsonl'), { documents: DOCUMENTS, pieces: ROWS, scores: ROWS * QUERIES })
   const lines = readLines('a.jsonl')
   lines.forEach(checkLine)
   assert.equal(new Set(lines.map(({ query, document, piece }) => `${query} ${document} ${piece}`)).size, ROWS * QUERIES)

@@ -12,6 +12,7 @@ import { ownership } from '../../src/pipeline/ownership.js'
 import type { Scorer } from '../../src/pipeline/score-chunk.js'
 import { scorePartitions, type PassResult, type ScoreParts } from '../../src/pipeline/score-partitions.js'
 import { FakeCluster, type Fate, type Weather } from '../log/kafka/fake.js'
+import { withPart } from '../log/with-part.js'
 import { influenceOf } from './drive.js'
 
 const run = runId('r')
@@ -219,19 +220,13 @@ test('a chunk that is gone on with is the one that was begun, though its offsets
 
 /** A log whose assignments commit as they are told to. */
 const watched = (log: Log, commit: (assignment: Assignment, commit: Commit) => Promise<void>): Log =>
-  new Proxy(log, {
-    get: (target, name) => {
-      if (name !== 'assignments') {
-        const value: unknown = Reflect.get(target, name, target)
-        return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value
-      }
-      return async function* (...args: Parameters<Log['assignments']>): AsyncGenerator<Assignment> {
-        for await (const assignment of target.assignments(...args))
-          yield {
-            partition: assignment.partition, lost: assignment.lost, restore: () => assignment.restore(), read: (...bounds) => assignment.read(...bounds),
-            commit: (what) => commit(assignment, what),
-          }
-      }
+  withPart(log, {
+    assignments: async function* (...args) {
+      for await (const assignment of log.assignments(...args))
+        yield {
+          partition: assignment.partition, lost: assignment.lost, restore: () => assignment.restore(), read: (...bounds) => assignment.read(...bounds),
+          commit: (what) => commit(assignment, what),
+        }
     },
   })
 

@@ -105,6 +105,7 @@ describe('a process', () => {
       assert.equal(full.code, 1, `${full.stdout}${full.stderr}`)
       assert.match(full.stderr, message)
       assert.match(full.stderr, /fix: make room on the disk/)
+      assert.doesNotMatch(full.stderr, /^ +at /m, 'no stack')
       rmSync(filler)
       const on = await ended(start(folder, [...scoring(run), '--home', home]))
       assert.equal(on.code, 0, on.stderr)

@@ -124,6 +124,27 @@ describe('score', () => {
       await assertSound(log, { of: 1 + expected })
     })
 
+  test('a document in pieces is one document, in what is told at the end and on the way; its pieces are told beside', async () => {
+    const broken = textOf(5).repeat(4)
+    const { home, log } = await withFactors([
+      documentOf(0, { text: 'the river of stone' }), documentOf(1, { text: textOf(3).repeat(4) }), documentOf(2, { text: broken }),
+      documentOf(3, { text: `${broken} ~` }), documentOf(4, { text: 'x' }), // the last piece of the one overflows, the other is too short
+    ])
+    const told: { done: number; note: string; total: number }[] = []
+    const update = (done: number, note = '', total = 0): void => void told.push({ done, note, total })
+    let unit = ''
+    const start = (_total: number | null, what: string): void => void (unit = what)
+    const result = await driveScore(log, home, model, { long: 'split', context: 20, batchTokens: 20 }, { progress: { start, update: (...given) => unit === 'documents' && update(...given) } })
+    const influence = await influenceOf(log)
+    const last = (influence.find(({ document }) => document === 'd3')?.pieces ?? 0) - 1
+    assert.deepEqual((await deadLettersOf(log, 'r')).map(({ document, piece }) => [document, piece]).sort(), [['d3', last], ['d4', null]])
+    assert.deepEqual([result.documents, result.pieces, result.deadLetters, result.documentsLeft], [4, influence.length, 2, 0])
+    assert.ok(influence.length > 8)
+    assert.ok(told.every(({ done, total }) => done <= 5 && total <= 5), JSON.stringify(told))
+    assert.deepEqual([told.at(-1)?.done, told.at(-1)?.total], [5, 5])
+    assert.match(told.at(-1)?.note ?? '', new RegExp(`^${influence.length} pieces, [\\d,]+ tokens, 2 dead letters$`))
+  })
+
   test('what cannot be decoded, tokenized or scored goes to dead-letters with its cause, once; the others of its batch go on', async () => {
     const bad = [
       documentOf(100, { text: 'a ~ b' }), documentOf(101, { text: '' }), documentOf(102, { text: 'x' }), documentOf(103, { text: null, tokens: [1, 5000] }),

@@ -154,7 +154,7 @@ describe('workers of one run', () => {
     assert.equal(isOver, false)
     for (let p = 0; p < group.partitions; p++) group.give(p, busy)
     assert.equal((await workerOn(log, busy)).documents, 200)
-    assert.deepEqual(await waiting, { documents: 0, tokens: 0, deadLetters: 0, left: 0 })
+    assert.deepEqual(await waiting, { documents: 0, pieces: 0, tokens: 0, deadLetters: 0, reached: 0, left: 0 })
   })
 
   test('that follow wait until they are told to stop, whatever they own', async () => {
@@ -167,7 +167,7 @@ describe('workers of one run', () => {
     for (let p = 0; p < group.partitions; p++) group.give(p, member)
     while ((await influenceOf(log)).length < 50) await new Promise((resolve) => setTimeout(resolve, 5))
     stop.abort()
-    assert.deepEqual({ ...(await work), tokens: 0 }, { documents: 50, tokens: 0, deadLetters: 0, left: 0 })
+    assert.deepEqual({ ...(await work), tokens: 0 }, { documents: 50, pieces: 50, tokens: 0, deadLetters: 0, reached: 50, left: 0 })
   })
 
   test('whose engine breaks end with its error', async () => {

@@ -12,7 +12,7 @@ const documents: readonly GivenDocument[] = [
   { id: 'not eight', text: 'It is 18, or 8.5.', influence: [49, -50, 29] },
 ]
 
-const analyse: Analyse = (run) => Promise.resolve({ run, documents: 62, lag: 5, findings: [], figures: [] })
+const analyse: Analyse = (run) => Promise.resolve({ run, documents: 62, ranked: 'documents', lag: 5, findings: [], figures: [] })
 
 describe('the API', () => {
   let run: LiveRun

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { retryRecord } from '../../src/pipeline/retries.js'
 import { startWebServer, type Changed, type RunProgress } from '../../src/web/index.js'
 import { liveQuery, liveRun, noBugs, readingLog, someDocuments } from './live-run.js'
 
@@ -93,11 +94,28 @@ test('who comes back is told what changed since, by another server over the same
   assert.deepEqual([...(changed.data.changed.queries ?? ['not told'])].sort(), ['a', 'b'])
   await again.return(undefined)
   // And an id that is no place in this log asks for everything.
-  for (const wrong of ['nonsense', '9999-1-1-1-1-1-1', '1-2']) {
+  for (const wrong of ['nonsense', '9999-1-1-1-1-1-1-1', '1-2']) {
     const other = events(server.url, wrong)
     assert.equal((await first(other, () => true)).data.changed.queries, null, wrong)
     await other.return(undefined)
   }
+})
+
+test('a dead letter that is tried again is told of, when it is asked for and when it is answered', { timeout: 20_000 }, async () => {
+  await using run = await liveRun(queries)
+  await run.append(someDocuments(4, 2))
+  await run.score()
+  await using log = await readingLog(run.home)
+  await using server = await startWebServer({ log, host: '127.0.0.1', port: 0, everyMs: 10, onBug: noBugs })
+  const stream = events(server.url)
+  await first(stream, ({ data }) => data.unread === 0)
+  const asked = { run: 'live', partition: 0, offset: 0, document: null, attempt: 1, cause: null } as const
+  for (const state of ['wanted', 'done'] as const) {
+    await run.log.append([retryRecord({ ...asked, state })])
+    const { data } = await first(stream, ({ data: { changed } }) => changed.deadLetters)
+    assert.deepEqual([data.changed.queries, data.changed.moments], [[], false], state)
+  }
+  await stream.return(undefined)
 })
 
 test('streams are bounded, and a server that closes ends them', async () => {

@@ -5,6 +5,8 @@ import { createRequire } from 'node:module'
 import { after, before, describe, test } from 'node:test'
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
 import type { Log } from '../../src/log/index.js'
+import { retryRecord } from '../../src/pipeline/retries.js'
+import { readAll } from '../pipeline/drive.js'
 import { startWebServer, type Explain, type WebServer } from '../../src/web/index.js'
 import { liveQuery, liveRun, noBugs, readingLog, someDocuments, type LiveRun } from './live-run.js'
 
@@ -30,7 +32,7 @@ const figure = {
   tables: [{ id: 'table', title: 'Shares', rows: Array.from({ length: 20 }, (_, i) => ({ source: `<i>${i}`, share: i / 3, n: i })) }],
 }
 const analyses = {
-  run: 'live', documents: 31, lag: 0, figures: [{ ...figure, name: 'sources', by: 'normed' }, { ...figure, name: 'sources', by: 'raw', title: 'Raw sources' }],
+  run: 'live', documents: 31, ranked: 'documents', lag: 0, figures: [{ ...figure, name: 'sources', by: 'normed' }, { ...figure, name: 'sources', by: 'raw', title: 'Raw sources' }],
   findings: [{ number: 1, kind: 'normed', hypothesis: 'Procedures correlate.', verdict: 'not seen', rule: 'p < 0.05', numbers: ['r = 0.1'], paper: ['r = 0.9'] }],
 }
 
@@ -197,6 +199,12 @@ describe('the live page', { skip, timeout: 300_000 }, () => {
       }])
       await page.locator('.letters summary', { hasText: '<i>broken' }).click()
       assert.equal(await page.locator('.letters pre').textContent(), hostile)
+      const [{ partition, offset }] = await readAll(run.log, 'dead-letters')
+      const asked = { run: 'live', partition, offset, document: null, attempt: 1, cause: null } as const
+      await run.log.append([retryRecord({ ...asked, state: 'wanted' })])
+      await page.getByText('waits for a worker').waitFor()
+      await run.log.append([retryRecord({ ...asked, state: 'failed', cause: hostile })])
+      await page.getByText('tried again: failed: <script>window.hacked = 1</script>').waitFor()
       await page.getByText('1 dead letters').waitFor()
     })
   })

@@ -4,8 +4,9 @@
  * the three formats hold the same numbers.
  */
 import type { Log } from '../../log/index.js'
-import type { RunRecord, ScoresFormat } from '../../settings/index.js'
+import { rankedOf, type RunRecord, type ScoresFormat } from '../../settings/index.js'
 import type { Progress } from '../context.js'
+import { documentsIn } from '../tally.js'
 import { textFile, writeFileWhole, writeFolderWhole } from './files.js'
 import { linesOf } from './jsonl.js'
 import { npyNames, writeNpy } from './npy.js'
@@ -34,21 +35,24 @@ export class Interrupted extends Error {
 
 /**
  * Writes every score of a run.
- * @returns the number of documents (pieces of split ones count) and of scores of each kind
+ * @returns the number of documents, of their pieces (as many, unless long ones are split), and of scores of each kind
  * @throws UserError for a place that is taken or cannot be written; Interrupted when the signal is aborted
  */
 export const writeScores = async (
   log: Log,
   run: RunRecord,
   { format, out, force, write, progress, signal }: WriteScoresOptions,
-): Promise<{ readonly documents: number; readonly scores: number }> => {
+): Promise<{ readonly documents: number; readonly pieces: number; readonly scores: number }> => {
   const snapshot = await snapshotOf(log)
+  const ranked = rankedOf(run)
   let documents = 0
+  let pieces = 0
   async function* rows(): ReturnType<typeof scoreRows> {
-    documents = 0
+    documents = pieces = 0
     for await (const row of scoreRows(log, run, snapshot)) {
       if (signal.aborted) throw new Interrupted('interrupted; nothing was written')
-      documents++
+      documents += documentsIn([row])
+      pieces++
       yield row
     }
   }
@@ -56,10 +60,10 @@ export const writeScores = async (
   const writeLines = async (line: (text: string) => Promise<void>): Promise<void> => {
     for await (const row of rows()) {
       await line(linesOf(row, run))
-      onRow(documents)
+      onRow(pieces)
     }
   }
-  progress.start(null, 'documents')
+  progress.start(null, ranked)
   switch (format) {
     case 'jsonl':
       if (out === '-') await writeLines(write)
@@ -77,7 +81,7 @@ export const writeScores = async (
       await writeFolderWhole(out, { force, names: npyNames }, async (folder) => {
         let count = 0
         for await (const _row of rows()) progress.update(++count, 'counting')
-        progress.start(count, 'documents')
+        progress.start(count, ranked)
         await writeNpy(folder, run, count, rows(), onRow)
       })
       break
@@ -88,5 +92,5 @@ export const writeScores = async (
       return format satisfies never
   }
   progress.stop()
-  return { documents, scores: documents * run.queries.length }
+  return { documents, pieces, scores: pieces * run.queries.length }
 }

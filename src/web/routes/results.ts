@@ -1,7 +1,7 @@
 /** @file Routes: tables, the correlation of queries, curves of scores over ranks. */
 import { z } from 'zod'
 import { readTopK } from '../../pipeline/top-k.js'
-import type { RunQuery } from '../../settings/index.js'
+import { rankedOf, type RunQuery } from '../../settings/index.js'
 import { readMoments } from '../moments.js'
 import { queryOf, runOf, type ApiParts } from '../parts.js'
 import { HttpProblem } from '../problem.js'
@@ -58,7 +58,7 @@ export const resultRoutes = (parts: ApiParts): readonly Route[] => {
             ...(await excerptAt(partition, offset, query)),
           })
         }
-        return { query: id, end, by, scored: table.scored, isRescoreStale: table.isRescoreStale, rows }
+        return { query: id, end, by, scored: table.scored, ranked: rankedOf(run), isRescoreStale: table.isRescoreStale, rows }
       },
     }),
     route({
@@ -79,7 +79,7 @@ export const resultRoutes = (parts: ApiParts): readonly Route[] => {
           // Exact sums take their time: others come between.
           await new Promise((resolve) => setImmediate(resolve))
         }
-        return { by, count: moments?.count ?? 0, queries: chosen.map(({ id }) => id), pearson }
+        return { by, count: moments?.count ?? 0, ranked: rankedOf(run), queries: chosen.map(({ id }) => id), pearson }
       },
     }),
     route({

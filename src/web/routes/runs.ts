@@ -2,6 +2,8 @@
 import { z } from 'zod'
 import { runId } from '../../base/index.js'
 import type { Log, TopicInfo } from '../../log/index.js'
+import { placeOfId } from '../../pipeline/dead-letters.js'
+import { readRetries } from '../../pipeline/retries.js'
 import { readRun } from '../../pipeline/runs.js'
 import type { RunRecord } from '../../settings/index.js'
 import { runNames, runOf, type ApiParts } from '../parts.js'
@@ -94,7 +96,9 @@ export const runRoutes = (parts: ApiParts): readonly Route[] => {
       result: schemas.deadLetters,
       handle: async ({ query }) => {
         await watch.look()
-        return schemas.deadLetters.parse({ counts: watch.deadLetters.counts(query.run), letters: watch.deadLetters.newest(query) })
+        const retries = await readRetries(log)
+        const letters = watch.deadLetters.newest(query).map((letter) => ({ ...letter, retry: retries.of(placeOfId(letter.id)) }))
+        return schemas.deadLetters.parse({ counts: watch.deadLetters.counts(query.run), letters })
       },
     }),
   ]

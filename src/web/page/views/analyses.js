@@ -40,7 +40,7 @@ export const analysesView = ({ root, run, place, canAnalyse }) => {
   const draw = () => {
     fill(controls, choice('by', 'Scores', [['normed', 'Normed'], ['raw', 'Raw']], by(), (value) => replace(address(run, 'analyses', [], { by: value }))))
     if (known === undefined) return
-    remark.textContent = `over ${count(known.documents)} documents${known.lag > 0 ? `, ${count(known.lag)} not scored then` : ''}${known.isCurrent ? '' : '; newer figures are being computed'}`
+    remark.textContent = `over ${count(known.documents)} ${known.ranked}${known.lag > 0 ? `, ${count(known.lag)} documents not scored then` : ''}${known.isCurrent ? '' : '; newer figures are being computed'}`
     const findings = known.findings.filter(({ kind }) => kind === by())
     fill(body,
       findings.length > 0 && h('section', {}, h('h2', {}, 'What the paper found, and what this run shows'), h('ol', { class: 'findings' }, findings.map((finding) =>

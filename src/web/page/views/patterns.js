@@ -67,7 +67,7 @@ export const patternsView = ({ root, run, queries, place }) => {
       // Who reads cells is not disturbed.
       if (!isFirst && hasFocus()) return
       isFirst = false
-      heatNote.textContent = `over ${count(together.count)} documents${queries.length > correlatedMax ? `, the first ${correlatedMax} of ${queries.length} queries` : ''}`
+      heatNote.textContent = `over ${count(together.count)} ${together.ranked}${queries.length > correlatedMax ? `, the first ${correlatedMax} of ${queries.length} queries` : ''}`
       fill(heat, together.count === 0 ? h('p', { class: 'muted' }, 'Nothing scored yet.') : heatmap(together.queries, together.pearson, bands))
     } catch (error) {
       if (!mine.signal.aborted) fill(heat, problemBox(error))

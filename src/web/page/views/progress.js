@@ -5,6 +5,7 @@ import { fill, h, problemBox } from '../dom.js'
 import { count, duration, rate, time } from '../format.js'
 
 const lettersMax = 50
+const retryWords = { never: '', wanted: ' · tried again soon: waits for a worker', done: ' · tried again: scored', failed: ' · tried again: failed' }
 
 /** @param {import('../main.js').Scene} scene @returns {import('../main.js').View} */
 export const progressView = ({ root, run, progress }) => {
@@ -30,7 +31,8 @@ export const progressView = ({ root, run, progress }) => {
           h('li', {}, h('details', { 'data-key': keyOf(letter), open: isOpen.has(keyOf(letter)) },
             h('summary', {}, h('span', { class: 'chip' }, letter.stage), ' ', letter.document ?? `${letter.shard ?? letter.topic ?? '?'} #${letter.index ?? letter.offset ?? '?'}`, ': ', letter.cause),
             h('p', { class: 'muted small' }, time(letter.timestampMs), letter.run === null ? '' : ` · run ${letter.run}`,
-              letter.partition === null ? '' : ` · partition ${letter.partition}, offset ${letter.offset}`, ` · ${count(letter.originalBytes)} bytes`),
+              letter.partition === null ? '' : ` · partition ${letter.partition}, offset ${letter.offset}`, ` · ${count(letter.originalBytes)} bytes`,
+              retryWords[letter.retry.state], letter.retry.state === 'failed' ? `: ${letter.retry.cause ?? ''}` : ''),
             h('pre', { class: 'original', tabindex: 0 }, letter.original))))))
     } catch (error) {
       fill(letters, problemBox(error))

@@ -71,7 +71,7 @@ export const tablesView = ({ root, run, queries, place }) => {
 
   const drawRows = ({ isMove = false } = {}) => {
     if (latest === undefined) return
-    const { rows, scored, isRescoreStale, end } = latest
+    const { rows, scored, ranked, isRescoreStale, end } = latest
     const words = filter.value.toLowerCase().split(/\s+/).filter((word) => word !== '')
     const shown = rows.filter(({ source, document, excerpt }) => words.every((word) => `${source} ${document} ${excerpt?.text ?? ''}`.toLowerCase().includes(word)))
     const most = Math.max(0, ...rows.map((row) => Math.abs(row.score ?? 0)))
@@ -86,7 +86,7 @@ export const tablesView = ({ root, run, queries, place }) => {
     if (isMove) move(body, places)
     const withAnswer = rows.filter(({ hasAnswer }) => hasAnswer).length
     fill(remark, [
-      `${count(scored)} scored`, shown.length < rows.length ? `${shown.length} of ${rows.length} rows` : `${rows.length} rows`,
+      `${count(scored)} ${ranked} scored`, shown.length < rows.length ? `${shown.length} of ${rows.length} rows` : `${rows.length} rows`,
       chosen()?.answer !== null && rows.length > 0 ? `the answer stands in ${withAnswer} of ${rows.length}` : '',
       isRescoreStale ? 'more documents came since rows were scored again' : '',
     ].filter(Boolean).join(' · '))
