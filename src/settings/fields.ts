@@ -127,7 +127,7 @@ const contextField = {
 }
 const batchTokensField = {
   kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 512,
-  about: 'tokens computed at once at most, padding included; small models take thousands, on a CPU big ones are fastest with what fits its caches',
+  about: 'tokens computed at once at most, padding included; some thousands are faster, and take more memory',
 }
 /** Each batch of a fit moves all its sums, so that longer batches are worth their activations. */
 const fitBatchTokensField = { ...batchTokensField, fallback: 2048, about: 'tokens computed at once at most, padding included; every batch moves all sums, so fewer cost time' }
