@@ -204,7 +204,7 @@ const layerPreconditioner = (
   /** Each query's sketch, Y [O, ℓ] and B [ℓ, I'] of M, and how its truncation is made of them; `outside`: as factors of Q̃ itself. */
   const sketched = async (
     queries: readonly QueryLayerGradient[], rank: number, seed: number, { outside }: { readonly outside: boolean },
-  ): Promise<{ readonly sketches: readonly Sketch[]; readonly kept: number }> => {
+  ): Promise<{ readonly sketches: readonly Sketch[]; readonly width: number; readonly kept: number }> => {
     const width = sketchWidth(rank, O, I)
     const kept = Math.min(rank, width)
     const found = await bound(
@@ -224,14 +224,14 @@ const layerPreconditioner = (
     for (const { count, outputs: { Y, B, GY, GB } } of found) {
       for (let q = 0; q < count; q++) sketches.push({ y: row(Y, q), b: row(B, q), ...(await truncate(row(GY, q), row(GB, q), width, kept)) })
     }
-    return { sketches, kept }
+    return { sketches, width, kept }
   }
 
   /** Y C_U [O, r] and Bᵀ C_V [I', r] of every sketch. */
   const truncated = (
-    sketches: readonly Sketch[], kept: number, coefficientsOf: (one: Sketch) => readonly [u: Float32Array, v: Float32Array],
+    { sketches, width, kept }: { readonly sketches: readonly Sketch[]; readonly width: number; readonly kept: number },
+    coefficientsOf: (one: Sketch) => readonly [u: Float32Array, v: Float32Array],
   ): Promise<readonly LowRankQuery[]> => {
-    const width = sketches[0].y.length / O
     const coefficients = { type: 'float32', shape: ['G', width, kept] } as const
     return common.use(`truncate ${O}×${I} from ${width} to ${kept}`, () => ({
       name: `truncation of ${O}×${I}`,
@@ -270,17 +270,18 @@ const layerPreconditioner = (
       }),
 
     lowRank: async (queries, { rank, seed }) => {
-      const { sketches, kept } = await sketched(queries, lowRankOf(layer, rank), seed, { outside: true })
-      return truncated(sketches, kept, ({ coefficients }) => [coefficients, coefficients])
+      const found = await sketched(queries, lowRankOf(layer, rank), seed, { outside: true })
+      return truncated(found, ({ coefficients }) => [coefficients, coefficients])
     },
 
     shared: async (queries, { width: k, seed }) => {
       const widths = sharedWidths(layer, k)
       // Enough of each query to find the space that they share.
-      const { sketches, kept } = await sketched(queries, Math.min(32, O, I), seed, { outside: false })
+      const found = await sketched(queries, Math.min(32, O, I), seed, { outside: false })
+      const { kept } = found
       const normOf = (values: Float64Array): number => Math.sqrt(values.reduce((sum, v) => sum + v * v, 0)) || 1
       // U diag(s)/‖M‖ and V diag(s)/‖M‖
-      const stacks = await truncated(sketches, kept, ({ coefficients, values }) => {
+      const stacks = await truncated(found, ({ coefficients, values }) => {
         const norm = normOf(values)
         return [coefficients.map((c, at) => (c * values[at % kept]) / norm), coefficients.map((c) => c / norm)]
       })
