@@ -7,7 +7,7 @@ import type { LinearLayer, Model } from '../model/index.js'
 import type { Ops, ProgramSpec, StoredTensor, TensorData } from '../tensor/index.js'
 import { basisInputs, basisTensors, rotate, type Basis } from './basis.js'
 import { fitInputs } from './batch.js'
-import { stageGradients, type LayerGradient } from './gradients.js'
+import { overTokens, stageGradients, type LayerGradient } from './gradients.js'
 import { inputName, inputWidth } from './layers.js'
 import { stageInputs, type Stage } from './stages.js'
 
@@ -52,7 +52,7 @@ export const eigenvalueProgram = (
       const [i, o] = [inputWidth(layer), layer.outputs]
       const byToken = i * i + o * o <= (i * o * (i + o)) / context
       const rotated = byToken
-        ? ops.matmul(ops.transpose(toS(delta), [0, 2, 1], { copied: true }), toA(input)) // [B, O, I']
+        ? overTokens(ops, toS(delta), toA(input)) // [B, O, I']
         : toA(ops.transpose(toS(ops.matmul(input, delta, { transA: true })), [0, 2, 1]))
       const squares = ops.sumSquares(rotated, { axes: [0] })
       result[`L/${layer.name}`] = squares

@@ -42,8 +42,11 @@ export interface GradientOptions<T> {
 /** G = Σ_t δ_t ā_tᵀ of every document: [B, ...gradientShape]. Gate and up share the copy of their input. */
 export const documentGradient = <T>(ops: Ops<T>, layer: LinearLayer, { delta, input }: Pick<LayerGradient<T>, 'delta' | 'input'>): T => {
   const [rows, columns] = isGradientTransposed(layer) ? [input, delta] : [delta, input]
-  return ops.matmul(ops.transpose(rows, [0, 2, 1], { copied: true }), columns)
+  return overTokens(ops, rows, columns)
 }
+
+/** Σ_t x_t y_tᵀ: [B, T, M] · [B, T, N] → [B, M, N] */
+export const overTokens = <T>(ops: Ops<T>, x: T, y: T): T => ops.matmul(ops.transpose(x, [0, 2, 1], { copied: true }), y)
 
 /**
  * ‖G‖² of every document: [B]. On a CPU ONNX Runtime squares and then sums in a half to a third of the time that it takes for both

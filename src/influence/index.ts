@@ -13,9 +13,9 @@ export {
   completed, dampingOf, inputFile, layerFile, openFactors, readBasis, readManifest, strategyParts, writeBasis, writeEigenvalues, writeManifest,
   type Damping, type FactorManifest, type FactorSet, type LayerFactors, type Strategy,
 } from './factors.js'
-export { batchGradients, documentGradient, type BatchGradients, type LayerGradient } from './gradients.js'
+export { batchGradients, type BatchGradients, type LayerGradient } from './gradients.js'
 export { documentsAtOnceMax, joinCost, joins, type Join, type JoinKind, type JoinShape } from './joins.js'
-export { gradientShape, inputName, inputWidth, isGradientTransposed, trackedLayers, trackedParameters } from './layers.js'
+export { inputName, inputWidth, trackedLayers, trackedParameters } from './layers.js'
 export { gradientScale, scaledQueries } from './narrow.js'
 export { modelFlop, planJoin, type Plan, type PlanInput, type PlannedJoin } from './planner.js'
 export {

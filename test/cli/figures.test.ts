@@ -1,14 +1,13 @@
 /** @file `analyses`, `report` and `export` as processes: what they print and write, and what they say where it is not to be had. One by one: they share a home. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { analysisOf } from '../../src/cli/analyses.js'
 import type { Log } from '../../src/log/index.js'
 import { openLog } from '../../src/pipeline/home.js'
 import { resolveSettings } from '../../src/settings/index.js'
+import { freePorts } from '../free-ports.js'
 import { withPart } from '../log/with-part.js'
 import { makeRun } from '../pipeline/made-run.js'
 import { temporaryFolder, tributaryIn, type Ended } from './tributary.js'
@@ -26,15 +25,6 @@ const refused = ({ code, stdout, stderr }: Ended, expected: number, message: Reg
   assert.deepEqual([code, stdout], [expected, ''], stderr)
   assert.match(stderr, message)
   assert.doesNotMatch(stderr, /\n {4}at |This is a bug/)
-}
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 describe('the figures of a run', () => {
@@ -87,7 +77,7 @@ describe('the figures of a run', () => {
     const own = { home: join(temporaryFolder(), '.tributary') }
     await using log = await openLog(own, { partitions: 2 })
     await makeRun(log, 'made', { documents: 200, queries: 1 })
-    const port = await freePort()
+    const [port] = await freePorts(1)
     const scraped: { readonly status: number; readonly text: string }[] = []
     /** When the second partition is read the first is in. */
     const read: Log['read'] = async (topic, partition, ...more) => {

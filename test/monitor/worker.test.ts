@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,6 +11,7 @@ import { listen, monitor, monitorRoutes, type Monitor } from '../../src/monitor/
 import { pipelineContext, type WorkResult } from '../../src/pipeline/context.js'
 import { score } from '../../src/pipeline/score.js'
 import { resolveSettings } from '../../src/settings/index.js'
+import { freePorts } from '../free-ports.js'
 import { withPart } from '../log/with-part.js'
 import { append, documentOf, driveFit, homeWith, influenceOf, readAll, temporary } from '../pipeline/drive.js'
 import { tinyCheckpoint } from '../pipeline/tiny-checkpoint.js'
@@ -172,15 +172,6 @@ const until = async (isSo: () => Promise<boolean>): Promise<void> => {
   assert.fail(`it never came to be: ${String(isSo)}`)
 }
 
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 /** A Prometheus with the rules of deploy/, every second, until disposed. Its port is looked for anew if another took it. */
 const startPrometheus = async (program: string, folder: string, scraped: number): Promise<AsyncDisposable & { readonly url: string }> => {
   const own = readFileSync(join(packageRoot(), 'deploy', 'prometheus', 'prometheus.yml'), 'utf8')
@@ -190,7 +181,8 @@ const startPrometheus = async (program: string, folder: string, scraped: number)
     .replaceAll('127.0.0.1:9464', `127.0.0.1:${scraped}`)
   writeFileSync(join(folder, 'prometheus.yml'), config)
   for (let attempt = 0; attempt < 3; attempt++) {
-    const url = `http://127.0.0.1:${await freePort()}`
+    const [port] = await freePorts(1)
+    const url = `http://127.0.0.1:${port}`
     const child = spawn(program, [
       `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, `data${attempt}`)}`, `--web.listen-address=${url.slice(7)}`, '--log.level=error',
     ], { stdio: ['ignore', 'ignore', 'pipe'] })

@@ -7,8 +7,8 @@
  *       test('...', async () => { await connect(broker.plaintext) })
  *     })
  */
-import { createServer, type AddressInfo } from 'node:net'
 import { after, describe, test } from 'node:test'
+import { freePorts } from '../../free-ports.js'
 import { newAuthority, type Authority } from './broker/certificates.js'
 import type { ListenerPorts } from './broker/config.js'
 import { dockerNode } from './broker/docker.js'
@@ -54,15 +54,6 @@ export interface TestBroker {
 /** Why there is no broker. */
 export class NoBroker extends Error {
   override readonly name = 'NoBroker'
-}
-
-const freePorts = async (count: number): Promise<readonly number[]> => {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-    const server = createServer().once('error', reject).listen(0, '127.0.0.1', () => resolve(server))
-  })))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 const external = (addresses: string): TestBroker => {
