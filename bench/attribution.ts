@@ -4,7 +4,10 @@
  *
  *     node dist/bench/attribution.js --model DIR --documents documents.jsonl --queries queries.jsonl
  *         [--queries-counts 10,100] [--batch 4] [--batches 3] [--blocks 4,4]
- *         [--peer peer-10.json,peer-100.json] [--skip fit,prepare,score] [--out figures.json]
+ *         [--factors DIR] [--peer peer-10.json,peer-100.json] [--skip fit,prepare,score] [--out figures.json]
+ *
+ * --factors keeps what was fitted, and takes it where it is there already: queries are then prepared in a process that fitted
+ * nothing before, as `tributary score` does.
  *
  * Inputs are those of bench/peer/make-inputs. FLOP are counted as `modelFlop` and `joinCost` do: multiplications and
  * additions of the products that are made, nothing for elementwise work, so a fraction of the GEMM rate of 1 would mean
@@ -14,7 +17,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { planJoin, trackedLayers, type JoinKind } from '../src/influence/index.js'
+import { openFactors, planJoin, readManifest, trackedLayers, type JoinKind } from '../src/influence/index.js'
 import { silentProgress } from '../src/pipeline/context.js'
 import { prepareGradients, prepareQueries, type PrepareParts, type RunQueryTokens } from '../src/pipeline/prepare.js'
 import { queryCache } from '../src/pipeline/query-cache.js'
@@ -29,7 +32,7 @@ const { values } = parseArgs({
     batch: { type: 'string', default: '4' }, batches: { type: 'string', default: '3' },
     blocks: { type: 'string', default: '4,4' }, threads: { type: 'string', default: '2' }, peer: { type: 'string' }, skip: { type: 'string', default: '' },
     rank: { type: 'string', default: '32' }, 'shared-rank': { type: 'string', default: '384' }, memory: { type: 'string', default: '8' }, out: { type: 'string' },
-    track: { type: 'string', default: 'mlp' }, join: { type: 'string' },
+    track: { type: 'string', default: 'mlp' }, join: { type: 'string' }, factors: { type: 'string' },
   },
 })
 
@@ -66,7 +69,9 @@ const main = async (): Promise<void> => {
   try {
     await using engine = onnxEngine({ threads: Number(values.threads), attentionBlocks, headBlocks })
     report('gemmGflopsBefore', (await gemmRate(engine)) / 1e9)
-    const fit = skip.has('fit') ? undefined : await timeFit(engine, checkpoint, tracked, folder, { ...amount, track })
+    const kept = values.factors ?? folder
+    const isThere = (await readManifest(kept)) !== undefined
+    const fit = skip.has('fit') || isThere ? undefined : await timeFit(engine, checkpoint, tracked, kept, { ...amount, track })
     if (fit !== undefined) {
       report('covarianceTokensPerSecond', fit.covariances.tokensPerSecond)
       reportShare('covariance', fit.covariances)
@@ -75,7 +80,7 @@ const main = async (): Promise<void> => {
       report('lambdaTokensPerSecond', fit.eigenvalues.tokensPerSecond)
       reportShare('lambda', fit.eigenvalues)
     }
-    const factors = fit?.factors ?? (await identityFactors(tracked, folder, { track, context, batch }))
+    const factors = fit?.factors ?? (isThere ? await openFactors(kept, 'bench', tracked) : await identityFactors(tracked, folder, { track, context, batch }))
     for (const count of values['queries-counts'].split(',').map(Number)) {
       const queries = [...jsonLines<QueryTokens>(required('queries')).slice(0, count)]
       // Queries beyond those in the file are the same ones with another first token of the completion: all distinct.

@@ -47,7 +47,8 @@ interface Candidate {
   readonly tiny?: boolean
 }
 
-const tolerances: Readonly<Record<Precision, number>> = { f32: 1e-3, f16: 0.02, bf16: 0.1 }
+/** bf16 rounds eight times as coarsely as f16. */
+const tolerances: Readonly<Record<Precision, number>> = { f32: 1e-3, f16: 0.02, bf16: 0.16 }
 const onnx = (device: 'cpu' | 'cuda' | 'webgpu', precision: Precision, says: string, tiny = false): Candidate =>
   ({ says, open: () => onnxEngine({ threads, device }), precision, tolerance: tolerances[precision], tiny })
 const software = gpuPresent() ? '' : ', software driver'
@@ -91,6 +92,7 @@ interface Row {
   /** Of the peer's speed at as many tokens, queries and threads. */
   readonly ofPeer: number | undefined
   readonly scoresDiffer: number
+  readonly tolerance: number
 }
 
 interface Open {
@@ -134,13 +136,12 @@ const measured = async (group: readonly Candidate[], T: number, B: number): Prom
   const rows: Row[] = []
   for (const { candidate: { says, tolerance }, program, engine, seconds, rate, scores } of open) {
     const scoresDiffer = Math.hypot(...numbers(scores).map((score, i) => score - wanted[i])) / Math.hypot(...wanted)
-    assert.ok(scoresDiffer < tolerance, `${says} is ${scoresDiffer} away from ${first.candidate.says}`)
     const speed = (B * T) / median(seconds)
     const { tokens, queries, threads: peerThreads } = peer?.settings ?? {}
     const isComparable = tokens === T && queries === shape.queries && peerThreads === threads
     rows.push({
       engine: says, tokens: T, ofOnnx: median(first.seconds) / median(seconds), gemmGflops: rate / 1e9, fractionOfGemm: (speed * flop) / rate,
-      ofPeer: isComparable && peer?.scoreTokensPerSecond !== undefined ? speed / peer.scoreTokensPerSecond : undefined, scoresDiffer,
+      ofPeer: isComparable && peer?.scoreTokensPerSecond !== undefined ? speed / peer.scoreTokensPerSecond : undefined, scoresDiffer, tolerance,
     })
     await program[Symbol.asyncDispose]()
     await engine[Symbol.asyncDispose]()
@@ -162,3 +163,4 @@ for (const { engine, tokens, ofOnnx, gemmGflops, fractionOfGemm, ofPeer, scoresD
   table.push([engine, tokens, figure(ofOnnx), figure(gemmGflops), figure(fractionOfGemm), figure(ofPeer), scoresDiffer.toExponential(1)])
 console.log(table.toString())
 if (values.out !== undefined) writeFileSync(values.out, `${JSON.stringify({ ...values, rows }, null, 2)}\n`)
+for (const { engine, scoresDiffer, tolerance } of rows) assert.ok(scoresDiffer < tolerance, `${engine} is ${scoresDiffer} away from ${rows[0].engine}: more than ${tolerance}`)

@@ -28,7 +28,10 @@ export const secondsOf = async (work: () => Promise<unknown>): Promise<number> =
   return (performance.now() - began) / 1e3
 }
 
-export const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
+export const median = (numbers: readonly number[]): number => {
+  const [sorted, half] = [[...numbers].sort((a, b) => a - b), numbers.length / 2]
+  return (sorted[Math.ceil(half) - 1] + sorted[Math.floor(half)]) / 2
+}
 
 export const jsonLines = <Row>(path: string): readonly Row[] => readFileSync(path, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as Row)
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { packageRoot, UserError } from '../base/index.js'
 import { openFactors, planJoin, type FactorSet, type JoinKind, type Plan } from '../influence/index.js'
 import type { Log, QueryValue, RunValue } from '../log/index.js'
-import { assertSameSettings, laterSegments, parseRunRecord, settingsRecord, type Json, type RunRecord, type ScoreSettings } from '../settings/index.js'
+import { assertSameSettings, laterSegments, parseRunRecord, settingsRecord, type Json, type RunFacts, type RunRecord, type ScoreSettings } from '../settings/index.js'
 import type { Engine } from '../tensor/index.js'
 import { contextOf, openCheckpoint, type OpenCheckpoint } from './checkpoint.js'
 import type { PipelineContext } from './context.js'
@@ -23,6 +23,8 @@ export interface BegunRun {
   /** T at most. */
   readonly context: number
   readonly join: { readonly kind: JoinKind; readonly rank: number }
+  /** Of a batch, at most. */
+  readonly batchTokens: number
   readonly prepareParts: PrepareParts
 }
 
@@ -78,7 +80,7 @@ const openLater = async (folder: string, name: string, factors: FactorSet): Prom
 /** The rank that a join is given: R or k. */
 export const rankOf = (kind: JoinKind, { rank, sharedRank }: Pick<ScoringSettings, 'rank' | 'sharedRank'>): number => (kind === 'shared' ? sharedRank : rank)
 
-/** The join for these parts. @throws UserError if none fits in memory */
+/** The join for these parts, and the length of its batches. @throws UserError if none fits in memory */
 export const planScoring = ({ checkpoint, factors, queries, context }: ScoringParts, settings: ScoringSettings): Plan => {
   const { rank, sharedRank, batchTokens, memory } = settings
   return planJoin(
@@ -95,14 +97,16 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
   const values = chooseQueries(await listQueries(log), settings)
   const parts = await openScoring(settings, values, engine, { progress, signal, observer })
   const { checkpoint, queryCheckpoint, factors, queries, context, prepareParts } = parts
-  const identity = settingsRecord(settings, { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, later: (prepareParts.later ?? []).map((segment) => ({ factors: segment.factors.name, hash: segment.factors.hash, time: segment.time })), queries: values })
+  const facts: RunFacts = { checkpoint: checkpoint.hash, queryCheckpoint: queryCheckpoint.hash, factorsHash: factors.hash, later: (prepareParts.later ?? []).map((segment) => ({ factors: segment.factors.name, hash: segment.factors.hash, time: segment.time })), queries: values }
+  const identityWith = (batchTokens: number): string => settingsRecord({ ...settings, batchTokens }, facts)
   const begun = { checkpoint, factors, queries, context, prepareParts }
 
   const goOn = async (value: RunValue): Promise<BegunRun> => {
     const record = parseRunRecord(settings.run, value.settings)
-    assertSameSettings(settings.run, JSON.stringify(record.settings), identity)
+    const batchTokens = settings.batchTokens ?? Number(record.settings.batchTokens)
+    assertSameSettings(settings.run, JSON.stringify(record.settings), identityWith(batchTokens))
     await prepareGradients(queries, prepareParts)
-    return { ...begun, record, goesOn: true, join: { kind: record.join, rank: rankOf(record.join, settings) } }
+    return { ...begun, record, goesOn: true, batchTokens, join: { kind: record.join, rank: rankOf(record.join, settings) } }
   }
   const known = await runValue(log, settings.run)
   if (known !== undefined) return goOn(known)
@@ -111,7 +115,7 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
   const nats = await prepareGradients(queries, prepareParts)
   const record: RunRecord = {
     run: settings.run,
-    settings: JSON.parse(identity) as { readonly [name: string]: Json },
+    settings: JSON.parse(identityWith(plan.batchTokens)) as { readonly [name: string]: Json },
     model: checkpoint.folder,
     queryModel: queryCheckpoint.folder,
     checkpoint: checkpoint.hash,
@@ -131,7 +135,7 @@ export const beginRun = async (settings: ScoreSettings, engine: Engine, { log, p
   const { appended } = await log.append([{ topic: 'runs', key: settings.run, value }], { unique: true })
   const first = appended === 0 ? await runValue(log, settings.run) : undefined
   if (first !== undefined) return goOn(first)
-  return { ...begun, record, goesOn: false, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind, settings) } }
+  return { ...begun, record, goesOn: false, batchTokens: plan.batchTokens, join: { kind: plan.chosen.kind, rank: rankOf(plan.chosen.kind, settings) } }
 }
 
 const runValue = async (log: Log, run: string): Promise<RunValue | undefined> => (await log.latest('runs', run)).find(({ key }) => key === run)?.value

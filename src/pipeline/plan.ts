@@ -5,8 +5,8 @@
  */
 import { UserError } from '../base/index.js'
 import {
-  covarianceFlop, eigenCubes, eigenvalueFlop, factorBytes, modelFlop, planJoin, planStages, rotationFlop, spanBytes, partsOf, trackedLayers,
-  type JoinKind, type Plan,
+  batchTokensChoice, covarianceFlop, eigenCubes, eigenvalueFlop, factorBytes, modelFlop, planJoin, planStages, rotationFlop, spanBytes, partsOf, trackedLayers,
+  type JoinKind, type Plan, type PlanInput,
 } from '../influence/index.js'
 import { openModel } from '../model/index.js'
 import type { PlanSettings } from '../settings/index.js'
@@ -15,9 +15,11 @@ import { contextOf } from './checkpoint.js'
 import { chooseEngine } from './engine.js'
 
 /** Shares of the rate of products that each kind of work reached (docs/performance.md). */
-const reached = { score: 0.72, covariances: 0.71, eigenvalues: 0.75, preparing: { 'low-rank': 0.83, dense: 0.31, shared: 0.39 } } as const
+const reached = { covariances: 0.72, eigenvalues: 0.82, preparing: { 'low-rank': 0.83, dense: 0.31, shared: 0.39 } } as const
+/** The same of scoring, in batches of so many tokens. */
+const scoringReached = (batchTokens: number): number => (batchTokens >= 2048 ? 0.82 : batchTokens >= 1024 ? 0.77 : 0.73)
 /** An eigendecomposition of width n takes as long as so many n³ FLOP of products. */
-const eigenFlop = 39
+const eigenFlop = 41
 /** Of a record of `influence` beside its scores, and of a document beside its text, in bytes; characters of a token. */
 const [recordBytes, charactersOfToken] = [120, 4.5]
 
@@ -50,6 +52,8 @@ export interface RunPlan {
     readonly diskBytes: number
     readonly sumBytes: number
   }
+  /** Of a batch of the scoring, given or chosen. */
+  readonly batchTokens: number
   /** Cheapest first. */
   readonly joins: readonly PlannedScoring[]
   /** The one that `--join` chooses; none if none fits. */
@@ -75,14 +79,13 @@ export const planRun = async (settings: PlanSettings): Promise<RunPlan> => {
   const input = { model, tracked, queries, rank, sharedRank, context, batchTokens: settings.batchTokens, stages }
   const { rate, device } = await rateOf(settings)
 
-  const all = planJoin({ ...input, memory: Infinity }, 'auto')
-  const { chosen, reason } = choiceOf(() => planJoin({ ...input, memory }, join), all)
+  const { plan, chosen, reason } = choiceOf({ ...input, memory }, join)
   const base = modelFlop(model, tracked, context)
   const secondsOf = (flop: number, share: number): number => flop / (rate * share)
-  const joins = all.considered.map(({ kind, flop, bytes, bytesTotal }): PlannedScoring => {
-    const seconds = secondsOf(base + flop, reached.score)
+  const joins = plan.considered.map(({ kind, flop, bytes, bytesTotal, fits }): PlannedScoring => {
+    const seconds = secondsOf(base + flop, scoringReached(plan.batchTokens))
     return {
-      join: kind, fits: bytesTotal <= memory, queryBytes: bytes, bytes: bytesTotal, flopAToken: base + flop, tokensPerSecond: 1 / seconds,
+      join: kind, fits, queryBytes: bytes, bytes: bytesTotal, flopAToken: base + flop, tokensPerSecond: 1 / seconds,
       hours: (seconds * length * documents) / 3600, secondsAQuery: secondsOf(rotationFlop(tracked), reached.preparing[kind]),
     }
   })
@@ -102,19 +105,23 @@ export const planRun = async (settings: PlanSettings): Promise<RunPlan> => {
       documents: fitDocuments, covarianceTokensPerSecond: 1 / covariances, eigenvalueTokensPerSecond: 1 / eigenvalues, eigendecompositionSeconds,
       hours: (length * fitDocuments * (covariances + eigenvalues) + eigendecompositionSeconds) / 3600, diskBytes: disk, sumBytes: sums,
     },
-    joins, chosen, reason,
+    batchTokens: plan.batchTokens, joins, chosen, reason,
     logBytes: documents * (length * charactersOfToken + 2 * recordBytes + 4 * queries),
   }
 }
 
-const choiceOf = (plan: () => Plan, all: Plan): { readonly chosen: JoinKind | null; readonly reason: string } => {
+/** What `score` would choose; where nothing fits, what there is in the smallest batches, and what would help. */
+const choiceOf = (input: PlanInput, wanted: JoinKind | 'auto'): { readonly plan: Plan; readonly chosen: JoinKind | null; readonly reason: string } => {
   try {
-    const { chosen, reason } = plan()
-    return { chosen: chosen.fits ? chosen.kind : null, reason: chosen.fits ? reason : `${reason}: more than --memory` }
+    const plan = planJoin(input, wanted)
+    const { chosen, reason } = plan
+    return { plan, chosen: chosen.fits ? chosen.kind : null, reason: chosen.fits ? reason : `${reason}: more than --memory` }
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    const least = all.considered.reduce((a, b) => (a.bytesTotal <= b.bytesTotal ? a : b))
-    return { chosen: null, reason: `${error.message}. ${error.fix ?? ''}${least.bytesTotal > 2 * least.bytes ? '; or --stage-memory, which keeps part of the weights in memory at a time' : ''}` }
+    const plan = planJoin({ ...input, batchTokens: input.batchTokens ?? Math.min(...batchTokensChoice), memory: Infinity })
+    const considered = plan.considered.map((join) => ({ ...join, fits: false }))
+    const least = considered.reduce((a, b) => (a.bytesTotal <= b.bytesTotal ? a : b))
+    return { plan: { ...plan, considered }, chosen: null, reason: `${error.message}. ${error.fix ?? ''}${least.bytesTotal > 2 * least.bytes ? '; or --stage-memory, which keeps part of the weights in memory at a time' : ''}` }
   }
 }
 

@@ -153,14 +153,14 @@ interface ExactScore {
 const denseScores = async (
   queries: readonly RunQueryTokens[], places: readonly PiecePlace[], { settings, begun, engine, log }: RescoreParts,
 ): Promise<ReadonlyMap<string, ExactScore>> => {
-  const { checkpoint, factors, context, prepareParts } = begun
+  const { checkpoint, factors, context, batchTokens, prepareParts } = begun
   const pieces = await piecesAt(places, log, begun, settings)
   const { tensors } = await prepareQueries(queries, { kind: 'dense', rank: 0 }, prepareParts, { keep: false })
   await using program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) =>
     scoreProgram(checkpoint.model, checkpoint.tensors, tracked, 'dense', { queries: queries.length, rank: 0 }, { tokensMax: context, stage }))
   await program.bind(tensors)
   const exact = new Map<string, ExactScore>()
-  const tokensMax = Math.max(settings.batchTokens, context)
+  const tokensMax = Math.max(batchTokens, context)
   const lengthMax = checkpoint.model.positionsMax
   const batches = batchesByTokens(pieces, { tokensMax, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax })
   const together = runsTogether(checkpoint, tokensMax)

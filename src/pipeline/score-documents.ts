@@ -73,10 +73,10 @@ export const prepareScoring = async (
   const engine = await openEngine(settings, progress)
   try {
     const parts = await openScoring(settings, queries, engine, { progress, signal })
-    const { chosen, reason } = planScoring(parts, settings)
+    const { chosen, batchTokens, reason } = planScoring(parts, settings)
     const join = { kind: chosen.kind, rank: rankOf(chosen.kind, settings) }
     const nats = await prepareGradients(parts.queries, parts.prepareParts)
-    const open = await openScorer(parts, join, settings)
+    const open = await openScorer(parts, join, { ...settings, batchTokens })
     progress.stop()
     return {
       queries: queries.map(({ id }, q) => ({ id, informationNats: nats[q] })),

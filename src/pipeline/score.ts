@@ -87,7 +87,7 @@ const finaliseOnce = async (parts: RescoreParts, owned: Ownership, { observer }:
 const pass = async (
   settings: ScoreSettings, begun: BegunRun, owned: Ownership, { log, progress, signal, now, observer }: PipelineContext,
 ): Promise<PassResult> => {
-  await using open = await openScorer(begun, begun.join, settings)
+  await using open = await openScorer(begun, begun.join, { ...settings, batchTokens: begun.batchTokens })
   const { record } = begun
   progress.start(null, 'documents')
   return await scorePartitions(owned, {

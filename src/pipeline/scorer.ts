@@ -28,7 +28,7 @@ const togetherMax = 64
 export const openScorer = async (
   { checkpoint, factors, queries, context, prepareParts }: Omit<ScoringParts, 'queryCheckpoint'>,
   join: { readonly kind: JoinKind; readonly rank: number },
-  { long, batchTokens, precision }: Pick<ScoreSettings, 'long' | 'batchTokens' | 'precision'>,
+  { long, batchTokens, precision }: Pick<ScoreSettings, 'long' | 'precision'> & { readonly batchTokens: number },
 ): Promise<OpenScorer> => {
   const { engine, observer = silentObserver } = prepareParts
   const prepared = await prepareQueries(queries, join, prepareParts)

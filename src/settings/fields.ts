@@ -126,11 +126,11 @@ const contextField = {
   about: 'tokens of a document at most; longer ones are treated as --long says',
 }
 const batchTokensField = {
-  kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: 512,
-  about: 'tokens computed at once at most, padding included; some thousands are faster, and take more memory',
+  kind: kinds.whole({ min: 2, max: 16_777_216 }), argument: 'N', fallback: null, fallbackAbout: '2048, 1024 or 512: what --memory has room for',
+  about: 'tokens computed at once at most, padding included; more are faster, and take more memory',
 }
 /** Each batch of a fit moves all its sums, so that longer batches are worth their activations. */
-const fitBatchTokensField = { ...batchTokensField, fallback: 2048, about: 'tokens computed at once at most, padding included; every batch moves all sums, so fewer cost time' }
+const fitBatchTokensField = { kind: batchTokensField.kind, argument: 'N', fallback: 2048, about: 'tokens computed at once at most, padding included; every batch moves all sums, so fewer cost time' }
 const commitEveryField = (fallback: number, about: string) => ({
   kind: kinds.whole({ min: 0, max: 3_600_000 }), argument: 'MS', fallback, about,
 })

@@ -10,7 +10,7 @@
  * | k, rescore | tables of another k cannot be merged; final scores differ |
  * | long, context | they say what is scored of a document |
  * | fromOffset, fromTime, onlyPartition, onlySource (if given) | they say which documents it is about |
- * | batchTokens, stageMemory (if given) | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
+ * | batchTokens (given or chosen), stageMemory (if given) | sums in another order differ in the last bits, and a run that went on is bit for bit an undisturbed one |
  * | engine, with its device if not the CPU | engines agree to a tolerance, not to the bit |
  * | precision (if not f32) | numbers of 16 bits change scores in the third or fourth digit |
  *
@@ -65,7 +65,7 @@ export const queryHash = ({ prompt, completion }: Pick<QueryValue, 'prompt' | 'c
   createHash('sha256').update(canonicalJson([prompt, completion])).digest('hex').slice(0, 16)
 
 /** Canonical JSON of what identifies a run. */
-export const settingsRecord = (settings: ScoreSettings, facts: RunFacts): string =>
+export const settingsRecord = (settings: ScoreSettings & { readonly batchTokens: number }, facts: RunFacts): string =>
   canonicalJson({
     checkpoint: facts.checkpoint,
     queryCheckpoint: facts.queryCheckpoint,

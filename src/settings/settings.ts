@@ -142,8 +142,8 @@ export interface ScoreSettings extends GlobalSettings, WatchedSettings {
   readonly long: Long
   /** T at most; null: 512, or the checkpoint's longest if that is shorter. */
   readonly context: number | null
-  /** B·T at most, padding included; one document is always computed whole. */
-  readonly batchTokens: number
+  /** B·T at most, padding included; one document is always computed whole. Null: what the run was begun with; of a new one, as many as memory has room for. */
+  readonly batchTokens: number | null
   readonly seed: number
   /** Records, tables and position are committed when so long has passed; 0: after every batch. */
   readonly commitEveryMs: number
@@ -262,7 +262,8 @@ export interface PlanSettings extends GlobalSettings {
   readonly rank: number
   readonly sharedRank: number
   readonly context: number | null
-  readonly batchTokens: number
+  /** Null: as many as `memory` has room for. */
+  readonly batchTokens: number | null
   /** Bytes of host memory, and of the device's if that is the bound. */
   readonly memory: number
   readonly deviceMemory: number | null

@@ -1,7 +1,8 @@
 /** @file The joins: three ways to one number, what they cost, and which is chosen. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { inputWidth, joinCost, joins, lowRankOf, modelFlop, planJoin, preconditioner, scoreBatch, scoreProgram, sharedWidths, trackedLayers, type JoinKind, type PlanInput } from '../../src/influence/index.js'
+import fc from 'fast-check'
+import { inputWidth, joinCost, joins, lowRankOf, modelFlop, planJoin, preconditioner, scoreBatch, scoreProgram, sharedWidths, trackedLayers, type JoinKind, type Plan, type PlanInput } from '../../src/influence/index.js'
 import { openModel, type LinearLayer } from '../../src/model/index.js'
 import { plainOps, plainTensor, type PlainTensor } from '../../src/tensor/engines/plain.js'
 import { onnxEngine, type TensorData } from '../../src/tensor/index.js'
@@ -156,6 +157,31 @@ test('a join that was asked for is taken, and where nothing fits the refusal say
   })
   assert.doesNotThrow(() => planJoin({ ...input, memory: least }))
 })
+
+test('batches are as long as memory has room for, and no longer batch makes the join a dearer one', () =>
+  fc.assert(
+    fc.asyncProperty(fc.double({ min: 0.2, max: 3, noNaN: true }), fc.integer({ min: 1, max: 200 }), async (gigabytes, queries) => {
+      const input = await planInput({ queries, memory: gigabytes * GiB, batchTokens: null })
+      const at = (batchTokens: number): Plan | undefined => {
+        try {
+          return planJoin({ ...input, batchTokens })
+        } catch {
+          return undefined
+        }
+      }
+      const shortest = at(512)
+      if (shortest === undefined) {
+        assert.throws(() => planJoin(input), /no join fits/)
+        return
+      }
+      const plan = planJoin(input)
+      assert.equal(plan.chosen.kind, shortest.chosen.kind)
+      assert.ok(plan.chosen.bytesTotal <= input.memory)
+      const bytesAt = (tokens: number): number => planJoin({ ...input, batchTokens: tokens, memory: Infinity }, plan.chosen.kind).chosen.bytesTotal
+      assert.equal(plan.batchTokens, [2048, 1024, 512].find((tokens) => bytesAt(tokens) <= input.memory))
+      assert.match(plan.reason, new RegExp(`in batches of ${plan.batchTokens.toLocaleString('en-US')} tokens`))
+    }),
+  ))
 
 test('fewer tracked blocks cost less arithmetic and less memory', async () => {
   const { model } = await openModel(readReference('llama').modelDir)

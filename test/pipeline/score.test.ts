@@ -5,6 +5,7 @@ import { before, describe, test } from 'node:test'
 import { runId, UserError } from '../../src/base/index.js'
 import { keyOf, type InfluenceValue, type Log } from '../../src/log/index.js'
 import { homePaths } from '../../src/pipeline/home.js'
+import type { RunRecord } from '../../src/settings/index.js'
 import { RunningMoments, type QueryTables, type Row } from '../../src/table/index.js'
 import {
   addQueries, append, deadLettersOf, documentOf, driveFit, driveScore, homeWith, influenceOf, momentsOf, queries, stateOf, tablesOf, temporary, textOf,
@@ -190,6 +191,21 @@ describe('score', () => {
     assert.equal((await influenceOf(log)).length, 0)
     // Nothing of it holds the run: it can begin.
     assert.equal((await driveScore(log, home, model)).documents, 60)
+  })
+
+  test('a run keeps the length of batches that was chosen when it began, whatever memory there is later', async () => {
+    const { home, log } = await withFactors()
+    const chosen = async (run: string): Promise<unknown> => (JSON.parse((await log.latest('runs', run))[0].value?.settings ?? '') as RunRecord).settings.batchTokens
+    const given = { batchTokens: undefined, run: 'chosen' }
+    await driveScore(log, home, model, { ...given, memory: '1GiB' })
+    assert.equal(await chosen('chosen'), 2048)
+    // Too little for batches of that length: a new run would have shorter ones.
+    assert.equal((await driveScore(log, home, model, { ...given, memory: '112MiB' })).documentsLeft, 0)
+    assert.equal(await chosen('chosen'), 2048)
+    await driveScore(log, home, model, { ...given, run: 'small', memory: '112MiB' })
+    assert.equal(await chosen('small'), 1024)
+    await rejectsWith(driveScore(log, home, model, { ...given, batchTokens: 1024 }), /batchTokens: 2048 then, 1024 now/)
+    assert.deepEqual((await influenceOf(log, 'small')).map(({ influence }) => influence), (await influenceOf(log, 'chosen')).map(({ influence }) => influence))
   })
 
   test('a run goes on only under the settings that it began with', async () => {

@@ -37,9 +37,9 @@ const scoreFlags = { run: 'r', model: 'm', factors: 'f' }
 
 test('a flag goes before a variable, a variable before the run file, its section before what is common, all before defaults', () => {
   const config = runFile('batch-tokens: 11\nscore:\n  batch-tokens: 22\n')
-  const of = (flags: object, env: Record<string, string>): number =>
+  const of = (flags: object, env: Record<string, string>): number | null =>
     resolveSettings('score', { flags: { ...scoreFlags, ...flags }, env }).batchTokens
-  assert.equal(of({}, {}), 512)
+  assert.equal(of({}, {}), null)
   assert.equal(of({ config: runFile('batch-tokens: 11\n') }, {}), 11)
   runFile('batch-tokens: 11\nscore:\n  batch-tokens: 22\n')
   assert.equal(of({ config }, {}), 22)
@@ -50,7 +50,7 @@ test('a flag goes before a variable, a variable before the run file, its section
 
 test('the section of another command says nothing', () => {
   const config = runFile('fit:\n  batch-tokens: 22\n')
-  assert.equal(resolveSettings('score', { flags: { ...scoreFlags, config }, env: {} }).batchTokens, 512)
+  assert.equal(resolveSettings('score', { flags: { ...scoreFlags, config }, env: {} }).batchTokens, null)
 })
 
 test('a switch that a run file turns on can be turned off', () => {
@@ -163,8 +163,10 @@ const query = (id: string, completion = ' x'): QueryValue => ({
 const facts: RunFacts = {
   checkpoint: 'c', queryCheckpoint: 'c', factorsHash: 'h', queries: [query('a'), query('b')],
 }
-const settingsWith = (flags: object): ReturnType<typeof resolveSettings<'score'>> =>
-  resolveSettings('score', { flags: { ...scoreFlags, ...flags }, env: {} })
+const settingsWith = (flags: object, env: Readonly<Record<string, string>> = {}): Parameters<typeof settingsRecord>[0] => {
+  const settings = resolveSettings('score', { flags: { ...scoreFlags, ...flags }, env })
+  return { ...settings, batchTokens: settings.batchTokens ?? 512 }
+}
 
 test('a run goes on under the same settings, whatever threads, memory, home or paths are', () => {
   const recorded = settingsRecord(settingsWith({}), facts)
@@ -255,7 +257,7 @@ describe('the log', () => {
   test('does not tell its password: not in messages, not in a run', () => {
     for (const secret of ['123456789', '[123456789]'])
       assert.throws(() => log({ config: runFile(`kafka:\n  password: ${secret}\n`) }), (error: Error) => !`${error.message}${error.stack}`.includes('123456789'))
-    const settings = resolveSettings('score', { flags: scoreFlags, env: { TRIBUTARY_KAFKA_PASSWORD: '123456789' } })
+    const settings = settingsWith({}, { TRIBUTARY_KAFKA_PASSWORD: '123456789' })
     assert.ok(!settingsRecord(settings, { checkpoint: '', queryCheckpoint: '', factorsHash: '', queries: [] }).includes('123456789'))
   })
 })

@@ -43,6 +43,8 @@ serve(async ({ model, folder, threads, device, weightsInPlace, kept, rounded: to
         interOpNumThreads: 1,
         executionMode: 'sequential',
         graphOptimizationLevel: 'all',
+        // A pattern is one more buffer for all of a run, beside those that the first run took: a gigabyte more for a 135M model, no time less.
+        enableMemPattern: false,
         logSeverityLevel: 3,
         // Attention's tiny probabilities must not fall to the processor's slow path for denormal numbers.
         extra: {
