@@ -3,7 +3,7 @@
  * in the same run, and, given the peer's figures (bench/peer), as ratios to it.
  *
  *     node dist/bench/attribution.js --model DIR --documents documents.jsonl --queries queries.jsonl
- *         [--queries-counts 10,100] [--batch 4] [--batches 3] [--blocks 4,4]
+ *         [--queries-counts 10,100] [--batch 4] [--batches 3]
  *         [--factors DIR] [--peer peer-10.json,peer-100.json] [--skip fit,prepare,score] [--out figures.json]
  *
  * --factors keeps what was fitted, and takes it where it is there already: queries are then prepared in a process that fitted
@@ -30,7 +30,7 @@ const { values } = parseArgs({
   options: {
     model: { type: 'string' }, documents: { type: 'string' }, queries: { type: 'string' }, 'queries-counts': { type: 'string', default: '10,100' },
     batch: { type: 'string', default: '4' }, batches: { type: 'string', default: '3' },
-    blocks: { type: 'string', default: '4,4' }, threads: { type: 'string', default: '2' }, peer: { type: 'string' }, skip: { type: 'string', default: '' },
+    threads: { type: 'string', default: '2' }, peer: { type: 'string' }, skip: { type: 'string', default: '' },
     rank: { type: 'string', default: '32' }, 'shared-rank': { type: 'string', default: '384' }, memory: { type: 'string', default: '8' }, out: { type: 'string' },
     track: { type: 'string', default: 'mlp' }, join: { type: 'string' }, factors: { type: 'string' },
   },
@@ -46,7 +46,6 @@ const required = (name: 'model' | 'documents' | 'queries'): string => {
 
 const main = async (): Promise<void> => {
   const skip = new Set(values.skip.split(','))
-  const [attentionBlocks, headBlocks] = values.blocks.split(',').map(Number)
   const [batch, batches] = [Number(values.batch), Number(values.batches)]
   const { track } = values
   const checkpoint = await openModel(required('model'), { positionsMax: 4096 })
@@ -67,7 +66,7 @@ const main = async (): Promise<void> => {
   }
   const folder = mkdtempSync(join(tmpdir(), 'tributary-bench-'))
   try {
-    await using engine = onnxEngine({ threads: Number(values.threads), attentionBlocks, headBlocks })
+    await using engine = onnxEngine({ threads: Number(values.threads) })
     report('gemmGflopsBefore', (await gemmRate(engine)) / 1e9)
     const kept = values.factors ?? folder
     const isThere = (await readManifest(kept)) !== undefined
