@@ -15,7 +15,7 @@ import { contextOf } from './checkpoint.js'
 import { chooseEngine } from './engine.js'
 
 /** Shares of the rate of products that each kind of work reached (docs/performance.md). */
-const reached = { covariances: 0.72, eigenvalues: 0.82, preparing: { 'low-rank': 1.2, dense: 0.31, shared: 0.39 } } as const
+const reached = { covariances: 0.72, eigenvalues: 0.82, preparing: { 'low-rank': 0.85, dense: 0.31, shared: 0.39 } } as const
 /** The same of scoring, in batches of so many tokens. */
 const scoringReached = (batchTokens: number): number => (batchTokens >= 2048 ? 0.82 : batchTokens >= 1024 ? 0.77 : 0.73)
 /** An eigendecomposition of width n takes as long as so many n³ FLOP of products. */
