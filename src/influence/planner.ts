@@ -111,7 +111,7 @@ const considerJoins = (input: Batched): readonly PlannedJoin[] => {
 export const planJoin = (input: PlanInput, wanted: JoinKind | 'auto' = 'auto'): Plan => {
   const { tracked, context, memory, model } = input
   const least = considerJoins({ ...input, batchTokens: input.batchTokens ?? batchTokensLeast })
-  const kind = (wanted === 'auto' ? least.find(({ fits }) => fits)?.kind : wanted)
+  const kind = wanted === 'auto' ? least.find(({ fits }) => fits)?.kind : wanted
   if (kind === undefined) {
     const smallest = least.reduce((a, b) => (a.bytesTotal <= b.bytesTotal ? a : b))
     throw new UserError(`no join fits in ${gib(memory)}: ${least.map(show).join('; ')}`, {

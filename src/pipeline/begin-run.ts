@@ -81,7 +81,9 @@ const openLater = async (folder: string, name: string, factors: FactorSet): Prom
 export const rankOf = (kind: JoinKind, { rank, sharedRank }: Pick<ScoringSettings, 'rank' | 'sharedRank'>): number => (kind === 'shared' ? sharedRank : rank)
 
 /** The join for these parts, and the length of its batches. @throws UserError if none fits in memory */
-export const planScoring = ({ checkpoint, factors, queries, context }: ScoringParts, settings: ScoringSettings): Plan => {
+export const planScoring = (
+  { checkpoint, factors, queries, context }: Pick<ScoringParts, 'checkpoint' | 'factors' | 'queries' | 'context'>, settings: ScoringSettings,
+): Plan => {
   const { rank, sharedRank, batchTokens, memory } = settings
   return planJoin(
     { model: checkpoint.model, tracked: factors.layers, queries: queries.length, rank, sharedRank, context, batchTokens, memory, stages: checkpoint.stages },

@@ -8,7 +8,7 @@ import { keyOf, type InfluenceValue, type Log, type LogRecord, type NewRecord, t
 import type { Accuracy, RunRecord, ScoreSettings } from '../settings/index.js'
 import type { Row } from '../table/index.js'
 import type { Engine } from '../tensor/index.js'
-import type { BegunRun } from './begin-run.js'
+import { planScoring, type BegunRun } from './begin-run.js'
 import type { Progress } from './context.js'
 import { mergedTables, scoredAgainst } from './merged-tables.js'
 import { batchesByTokens } from './operators/batch-by-tokens.js'
@@ -153,14 +153,16 @@ interface ExactScore {
 const denseScores = async (
   queries: readonly RunQueryTokens[], places: readonly PiecePlace[], { settings, begun, engine, log }: RescoreParts,
 ): Promise<ReadonlyMap<string, ExactScore>> => {
-  const { checkpoint, factors, context, batchTokens, prepareParts } = begun
+  const { checkpoint, factors, context, prepareParts } = begun
   const pieces = await piecesAt(places, log, begun, settings)
   const { tensors } = await prepareQueries(queries, { kind: 'dense', rank: 0 }, prepareParts, { keep: false })
   await using program = await compileInStages(engine, checkpoint, factors.layers, (tracked, stage) =>
     scoreProgram(checkpoint.model, checkpoint.tensors, tracked, 'dense', { queries: queries.length, rank: 0 }, { tokensMax: context, stage }))
   await program.bind(tensors)
   const exact = new Map<string, ExactScore>()
-  const tokensMax = Math.max(batchTokens, context)
+  // Full-rank queries take more memory than the run's own: its batches may be too long beside them.
+  const { batchTokens } = planScoring({ ...begun, queries }, { ...settings, join: 'dense', batchTokens: null })
+  const tokensMax = Math.max(Math.min(batchTokens, begun.batchTokens), context)
   const lengthMax = checkpoint.model.positionsMax
   const batches = batchesByTokens(pieces, { tokensMax, sequencesMax: scoredAtOnceMax(factors.layers), lengthMax })
   const together = runsTogether(checkpoint, tokensMax)
