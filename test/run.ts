@@ -1,6 +1,6 @@
 /**
  * @file `npm test`: the test files of dist/test in processes of their own, as many at a time as there are cores; all but those
- * that start clusters or kill processes over and over, which `npm run test:faults` runs. `npm test -- NAME...`: only the files,
+ * that start clusters or stop and kill processes, which `npm run test:faults` runs. `npm test -- NAME...`: only the files,
  * of both, whose path holds one of the names (`npm test -- log table/tables`). Prints what failed and at the end node's own
  * counts; ends with 1 if anything failed or nothing ran.
  */
@@ -14,13 +14,13 @@ import { globSync } from 'tinyglobby'
 /** A file that takes longer hangs. */
 const fileMsMax = 8 * 60_000
 
-/** What `npm run test:faults` runs: real brokers, rounds of killed and stopped processes. */
+/** What `npm run test:faults` runs: real brokers, killed and stopped processes, a full disk. */
 const faults = [
-  'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'pipeline/kill.test', 'pipeline/kafka-workers.test', 'cli/experiments-on-kafka', 'cli/topics',
+  'kafka/', 'log/kafka/kafkajs.test', 'log/kafka/real-contract.test', 'pipeline/kill.test', 'pipeline/kafka-workers.test', 'pipeline/processes.test', 'cli/experiments-on-kafka', 'cli/topics',
 ]
 
 /** Files that run after the others, one by one: they start brokers, browsers and workers that have clocks of their own. */
-const alone = [...faults, 'monitor/', 'pipeline/processes.test', 'pipeline/several-workers.test', 'cli/serve', 'report/', 'web/']
+const alone = [...faults, 'monitor/', 'pipeline/several-workers.test', 'cli/serve', 'report/', 'web/']
 
 const here = dirname(fileURLToPath(import.meta.url))
 const isOf = (file: string, some: readonly string[]): boolean => some.some((part) => relative(here, file).startsWith(part))

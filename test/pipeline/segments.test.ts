@@ -60,7 +60,7 @@ describe('factors averaged over checkpoints', () => {
 
   test('interrupted after every batch it ends in the bits of an undisturbed fit; other checkpoints are refused', async () => {
     const { home, log } = await homeWith(documents)
-    const given: Given = { factors: 'f', track: tracked, average: [models[1], models[2]], commitEveryMs: 0 }
+    const given: Given = { factors: 'f', track: tracked, average: [models[1], models[2]], batchTokens: 256, commitEveryMs: 0 }
     await driveFit(log, home, models[0], { ...given, factors: 'undisturbed' })
     for (let starts = 0; ; starts++) {
       assert.ok(starts < 200, 'it never ends')
