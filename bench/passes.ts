@@ -3,6 +3,7 @@
  * scoring over a few batches, and the rate of products beside each. Times are medians of the batches, the first one left out.
  */
 import { readFileSync } from 'node:fs'
+import { quantile } from '../src/analysis/statistics.js'
 import {
   batchTensors, boundBases, completed, covarianceFlop, covarianceOf, covarianceProgram, covarianceShapes, eigenvalueFlop, eigenvalueProgram, inputFile, inputName, inputWidth,
   joinCost, joins, layerFile, modelFlop, openFactors, scoreBatch, scoreProgram, writeBasis, writeEigenvalues, writeManifest,
@@ -28,10 +29,7 @@ export const secondsOf = async (work: () => Promise<unknown>): Promise<number> =
   return (performance.now() - began) / 1e3
 }
 
-export const median = (numbers: readonly number[]): number => {
-  const [sorted, half] = [[...numbers].sort((a, b) => a - b), numbers.length / 2]
-  return (sorted[Math.ceil(half) - 1] + sorted[Math.floor(half)]) / 2
-}
+export const median = (numbers: readonly number[]): number => quantile(numbers, 0.5)
 
 export const jsonLines = <Row>(path: string): readonly Row[] => readFileSync(path, 'utf8').trimEnd().split('\n').map((line) => JSON.parse(line) as Row)
 

@@ -17,7 +17,7 @@ export { batchGradients, type BatchGradients, type LayerGradient } from './gradi
 export { documentsAtOnceMax, joinCost, joins, type Join, type JoinKind, type JoinShape } from './joins.js'
 export { inputName, inputWidth, trackedLayers, trackedParameters } from './layers.js'
 export { gradientScale, scaledQueries } from './narrow.js'
-export { batchTokensChoice, modelFlop, planJoin, type Plan, type PlanInput, type PlannedJoin } from './planner.js'
+export { batchTokensLeast, modelFlop, planJoin, type Plan, type PlanInput, type PlannedJoin } from './planner.js'
 export {
   lowRankOf, preconditioner, sharedWidths,
   type DenseQuery, type LayerPreconditioner, type LowRankQuery, type QueryLayerGradient, type SharedQueries,

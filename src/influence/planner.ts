@@ -15,7 +15,7 @@ export interface PlanInput {
   readonly sharedRank: number
   /** T of a document. */
   readonly context: number
-  /** Tokens of a batch; null: as many of `batchTokensChoice` as fit in memory. */
+  /** Tokens of a batch; null: the most of `batchTokensChoice` that fit in memory. */
   readonly batchTokens: number | null
   /** Bytes that weights, queries and a batch may take together. */
   readonly memory: number
@@ -43,9 +43,9 @@ export interface Plan {
 }
 
 /** Tokens of a batch where none are asked for, best first: longer ones read queries and weights less often (docs/performance.md). */
-export const batchTokensChoice = [2048, 1024, 512] as const
+const batchTokensChoice = [2048, 1024, 512] as const
 /** The least of them, by which the join is chosen: a cheaper join is worth more than a longer batch. */
-const batchTokensLeast = Math.min(...batchTokensChoice)
+export const batchTokensLeast = Math.min(...batchTokensChoice)
 
 /**
  * FLOP a token of the model's forward and backward pass, attention and head included (the causal half of it), and of

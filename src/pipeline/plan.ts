@@ -5,7 +5,7 @@
  */
 import { UserError } from '../base/index.js'
 import {
-  batchTokensChoice, covarianceFlop, eigenCubes, eigenvalueFlop, factorBytes, modelFlop, planJoin, planStages, rotationFlop, spanBytes, partsOf, trackedLayers,
+  batchTokensLeast, covarianceFlop, eigenCubes, eigenvalueFlop, factorBytes, modelFlop, planJoin, planStages, rotationFlop, spanBytes, partsOf, trackedLayers,
   type JoinKind, type Plan, type PlanInput,
 } from '../influence/index.js'
 import { openModel } from '../model/index.js'
@@ -118,7 +118,7 @@ const choiceOf = (input: PlanInput, wanted: JoinKind | 'auto'): { readonly plan:
     return { plan, chosen: chosen.fits ? chosen.kind : null, reason: chosen.fits ? reason : `${reason}: more than --memory` }
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    const plan = planJoin({ ...input, batchTokens: input.batchTokens ?? Math.min(...batchTokensChoice), memory: Infinity })
+    const plan = planJoin({ ...input, batchTokens: input.batchTokens ?? batchTokensLeast, memory: Infinity })
     const considered = plan.considered.map((join) => ({ ...join, fits: false }))
     const least = considered.reduce((a, b) => (a.bytesTotal <= b.bytesTotal ? a : b))
     return { plan: { ...plan, considered }, chosen: null, reason: `${error.message}. ${error.fix ?? ''}${least.bytesTotal > 2 * least.bytes ? '; or --stage-memory, which keeps part of the weights in memory at a time' : ''}` }
